@@ -1,0 +1,59 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+#[cfg(not(unix))]
+compile_error!("fcgi needs a Unix system");
+
+mod answer;
+mod body;
+mod cancellation;
+mod cgi;
+mod clock;
+mod connection;
+mod error;
+mod exchange;
+mod handler;
+mod listener;
+mod metrics;
+mod outbox;
+mod pipe;
+mod pool;
+mod protocol;
+mod refusal;
+mod request_ext;
+mod running;
+mod send_body;
+mod server;
+mod settings;
+mod shared;
+mod socket;
+mod spool;
+mod unix_socket;
+mod worker;
+
+pub use answer::BodyWriter;
+pub use body::{Body, FilterData};
+pub use cancellation::CancelReason;
+pub use cgi::Params;
+pub use error::{BodyError, Error, Result};
+pub use exchange::{Cancellation, Stderr};
+pub use handler::{AppStatus, Decision, IntoResponse};
+pub use http;
+pub use listener::{Address, Listener};
+pub use metrics::{Metrics, Snapshot};
+pub use request_ext::RequestExt;
+pub use running::{Report, Running, Shutdown};
+pub use send_body::SendBody;
+pub use server::Server;
+
+/// Serves the Responder role on the socket that this process was given, with the default limits.
+///
+/// # Errors
+/// See [`Listener::inherited`] and [`Server::serve`].
+pub fn serve<F, R>(handler: F) -> Result<()>
+where
+    F: Fn(http::Request<Body>) -> R + Send + Sync + 'static,
+    R: IntoResponse,
+{
+    Server::new().responder(handler).serve(Listener::inherited()?).map(drop)
+}

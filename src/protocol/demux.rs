@@ -1,0 +1,417 @@
+//! The demultiplexer: which requests of one connection are active, and what each event means for them.
+//!
+//! It is plain data. The connection keeps it behind its lock, the reader brings the events, and whoever wants to end
+//! a request must present its [`Ticket`]: an id alone says nothing, because the web server reuses it at once.
+//!
+//! ```text
+//!   BEGIN --> Params --end of PARAMS--> Input --complete(ticket)--> inactive
+//!               |                                                      ^
+//!               +---- refused, aborted, overdue, connection lost ------+
+//! ```
+
+use std::collections::hash_map::{Entry, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::{Duration, Instant};
+
+use super::{BeginRequest, Event, ProtocolError, ProtocolStatus, RequestId, Role, Stream};
+
+/// The requests of one connection. `T` is what the runtime keeps for each of them.
+#[derive(Debug)]
+pub(crate) struct Demux<T> {
+    requests: HashMap<RequestId, Request<T>, BuildHasherDefault<IdHasher>>,
+    limits: Limits,
+    next_serial: u64,
+    /// The bytes of all PARAMS streams that have not ended.
+    params_len: usize,
+    /// The connection closes when no request is active any more.
+    closing: bool,
+    /// It is closing, and none was: what begins now is too late.
+    closed: bool,
+}
+
+/// What one connection may ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_requests: usize,
+    /// Bytes of one PARAMS stream.
+    pub(crate) max_params: usize,
+    /// Bytes of all PARAMS streams of the connection that have not ended.
+    pub(crate) max_connection_params: usize,
+    pub(crate) roles: Roles,
+}
+
+/// The roles that have a handler.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Roles {
+    pub(crate) responder: bool,
+    pub(crate) authorizer: bool,
+    pub(crate) filter: bool,
+}
+
+/// The right to end one request: its id, and which of all the requests that had this id it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) id: RequestId,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Request<T> {
+    serial: u64,
+    role: Role,
+    keep_conn: bool,
+    phase: Phase,
+    handle: T,
+    /// When BEGIN_REQUEST came while in `Params`, when something came last while in `Input`.
+    since: Instant,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Collecting the PARAMS stream.
+    Params(Vec<u8>),
+    /// The handler may run; these streams have not ended.
+    Input { stdin: bool, data: bool },
+}
+
+/// What the connection has to do about an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action<'a, T> {
+    Nothing,
+    /// The request is not active (any more): answer it with END_REQUEST.
+    Refuse(Refused),
+    /// The PARAMS are complete: a worker may start.
+    Start(Started<T>),
+    Content {
+        handle: T,
+        stream: Stream,
+        content: &'a [u8],
+    },
+    EndOfStream {
+        handle: T,
+        stream: Stream,
+    },
+    /// ABORT_REQUEST for a request whose handler runs or waits to run.
+    Abort {
+        ticket: Ticket,
+        handle: T,
+    },
+}
+
+/// A request that no handler will see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) id: RequestId,
+    pub(crate) refusal: Refusal,
+    pub(crate) close: bool,
+}
+
+/// A request whose PARAMS are complete.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Started<T> {
+    pub(crate) ticket: Ticket,
+    pub(crate) role: Role,
+    pub(crate) params: Vec<u8>,
+    pub(crate) handle: T,
+}
+
+/// A request was taken out of the map: END_REQUEST may be sent now, and by nobody else.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Completed {
+    pub(crate) id: RequestId,
+    /// The connection is to be closed behind END_REQUEST.
+    pub(crate) close: bool,
+}
+
+impl Completed {
+    pub(crate) fn refused(self, refusal: Refusal) -> Refused {
+        Refused { id: self.id, refusal, close: self.close }
+    }
+}
+
+/// Why a request ends without a handler having seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// ABORT_REQUEST came before a worker did.
+    Aborted,
+    /// A second request on a connection that takes one at a time.
+    CantMultiplex,
+    /// The PARAMS cannot be parsed, or STDIN came before their end.
+    Malformed,
+    /// Too many requests on the connection, or no worker and no place in the queue.
+    Overloaded,
+    /// The PARAMS took too long.
+    ParamsTimedOut,
+    ParamsTooLarge,
+    /// A role that has no handler.
+    UnknownRole,
+    /// The Authorizer role has no handler. An empty answer would grant access behind lighttpd.
+    UnservedAuthorizer,
+}
+
+impl Refusal {
+    pub(crate) fn protocol_status(self) -> ProtocolStatus {
+        match self {
+            Refusal::CantMultiplex => ProtocolStatus::CantMpxConn,
+            Refusal::Overloaded => ProtocolStatus::Overloaded,
+            Refusal::UnknownRole | Refusal::UnservedAuthorizer => ProtocolStatus::UnknownRole,
+            _ => ProtocolStatus::RequestComplete,
+        }
+    }
+}
+
+impl<T: Clone> Demux<T> {
+    pub(crate) fn new(limits: Limits) -> Demux<T> {
+        Demux { requests: HashMap::default(), limits, next_serial: 0, params_len: 0, closing: false, closed: false }
+    }
+
+    /// Takes in one event; `new_handle` is called when it begins a request.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        event: Event<'a>,
+        now: Instant,
+        new_handle: impl FnOnce(Role) -> T,
+    ) -> Result<Action<'a, T>, ProtocolError> {
+        Ok(match event {
+            Event::Begin { id, begin } => self.begin(id, begin, now, new_handle)?,
+            Event::Content { id, stream: Stream::Params, content } => self.params(id, content),
+            Event::EndOfStream { id, stream: Stream::Params } => self.end_of_params(id, now),
+            Event::Content { id, stream, content } => self.content(id, stream, content, now),
+            Event::EndOfStream { id, stream } => self.end_of_stream(id, stream, now),
+            Event::Abort { id } => self.abort(id),
+            Event::Values { .. } | Event::UnknownManagement { .. } => Action::Nothing,
+        })
+    }
+
+    /// Takes the request out of the map, if it is still the one that the ticket was made for.
+    pub(crate) fn complete(&mut self, ticket: Ticket) -> Option<Completed> {
+        let request = self.requests.get(&ticket.id).filter(|request| request.serial == ticket.serial)?;
+        let keep_conn = request.keep_conn;
+        self.remove(ticket.id);
+        Some(Completed { id: ticket.id, close: self.settle(keep_conn) })
+    }
+
+    /// The connection is one too many: it closes behind the first request that it refuses.
+    pub(crate) fn close_after_refusal(&mut self) {
+        self.closing = true;
+    }
+
+    /// The connection is to be closed as soon as no request is active. Whether that is now; it is said once.
+    pub(crate) fn close_when_idle(&mut self) -> bool {
+        self.settle(false)
+    }
+
+    /// The connection is lost: the requests without a worker are forgotten, the handles of the others come back.
+    pub(crate) fn disconnect(&mut self) -> Vec<T> {
+        self.closing = true;
+        self.params_len = 0;
+        self.requests.retain(|_, request| matches!(request.phase, Phase::Input { .. }));
+        self.requests.values().map(|request| request.handle.clone()).collect()
+    }
+
+    /// The requests for which the web server has let `patience` pass: those without all of their PARAMS are
+    /// refused, of the others the handles come back because a body is overdue.
+    pub(crate) fn overdue(&mut self, now: Instant, patience: Duration) -> (Vec<Refused>, Vec<T>) {
+        let late = |request: &Request<T>| now.saturating_duration_since(request.since) >= patience;
+        let (mut in_params, mut in_body) = (Vec::new(), Vec::new());
+        for (&id, request) in &self.requests {
+            match request.phase {
+                Phase::Params(_) if late(request) => in_params.push(id),
+                Phase::Input { stdin, data } if (stdin || data) && late(request) => {
+                    in_body.push(request.handle.clone())
+                }
+                _ => {}
+            }
+        }
+        (in_params.into_iter().filter_map(|id| self.refuse(id, Refusal::ParamsTimedOut)).collect(), in_body)
+    }
+
+    pub(crate) fn handles(&self) -> impl Iterator<Item = &T> {
+        self.requests.values().map(|request| &request.handle)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether the web server still owes input to a request.
+    pub(crate) fn awaits_input(&self) -> bool {
+        self.requests.values().any(|request| !matches!(request.phase, Phase::Input { stdin: false, data: false }))
+    }
+
+    fn begin(
+        &mut self,
+        id: RequestId,
+        begin: BeginRequest,
+        now: Instant,
+        new_handle: impl FnOnce(Role) -> T,
+    ) -> Result<Action<'static, T>, ProtocolError> {
+        if self.closed {
+            return Ok(Action::Nothing);
+        }
+        let n_requests = self.requests.len();
+        let Entry::Vacant(vacant) = self.requests.entry(id) else {
+            return Err(ProtocolError::ActiveId(id));
+        };
+        let keep_conn = begin.keep_conn;
+        let role = match self.limits.admit(begin.role, n_requests) {
+            Ok(role) => role,
+            Err(refusal) => {
+                return Ok(Action::Refuse(Refused { id, refusal, close: self.settle(keep_conn) }));
+            }
+        };
+        let (serial, phase) = (self.next_serial, Phase::Params(Vec::new()));
+        vacant.insert(Request { serial, role, keep_conn, phase, handle: new_handle(role), since: now });
+        self.next_serial += 1;
+        Ok(Action::Nothing)
+    }
+
+    fn params(&mut self, id: RequestId, content: &[u8]) -> Action<'static, T> {
+        let Some(Request { phase: Phase::Params(params), .. }) = self.requests.get_mut(&id) else {
+            return Action::Nothing;
+        };
+        if content.len() > self.limits.max_params - params.len() {
+            return self.refusal(id, Refusal::ParamsTooLarge);
+        }
+        if content.len() > self.limits.max_connection_params - self.params_len {
+            return self.refusal(id, Refusal::Overloaded);
+        }
+        params.extend_from_slice(content);
+        self.params_len += content.len();
+        Action::Nothing
+    }
+
+    fn end_of_params(&mut self, id: RequestId, now: Instant) -> Action<'static, T> {
+        let Some(request) = self.requests.get_mut(&id) else { return Action::Nothing };
+        let Phase::Params(params) = &mut request.phase else { return Action::Nothing };
+        let params = std::mem::take(params);
+        self.params_len -= params.len();
+        request.phase = Phase::Input { stdin: request.role != Role::Authorizer, data: request.role == Role::Filter };
+        request.since = now;
+        let ticket = Ticket { id, serial: request.serial };
+        Action::Start(Started { ticket, role: request.role, params, handle: request.handle.clone() })
+    }
+
+    fn content<'a>(&mut self, id: RequestId, stream: Stream, content: &'a [u8], now: Instant) -> Action<'a, T> {
+        match self.input(id, stream, now) {
+            Input::Early => self.refusal(id, Refusal::Malformed),
+            Input::Late => Action::Nothing,
+            Input::Open(handle, _) => Action::Content { handle, stream, content },
+        }
+    }
+
+    fn end_of_stream(&mut self, id: RequestId, stream: Stream, now: Instant) -> Action<'static, T> {
+        match self.input(id, stream, now) {
+            Input::Early => self.refusal(id, Refusal::Malformed),
+            Input::Late => Action::Nothing,
+            Input::Open(handle, open) => {
+                *open = false;
+                Action::EndOfStream { handle, stream }
+            }
+        }
+    }
+
+    /// Where the stream of a request stands. What comes for an inactive id is late: the web server goes on sending
+    /// a body that was answered early.
+    fn input(&mut self, id: RequestId, stream: Stream, now: Instant) -> Input<'_, T> {
+        let Some(request) = self.requests.get_mut(&id) else { return Input::Late };
+        request.since = now;
+        let Phase::Input { stdin, data } = &mut request.phase else { return Input::Early };
+        let open = if stream == Stream::Data { data } else { stdin };
+        match *open {
+            true => Input::Open(request.handle.clone(), open),
+            false => Input::Late,
+        }
+    }
+
+    fn abort(&mut self, id: RequestId) -> Action<'static, T> {
+        match self.requests.get(&id) {
+            None => Action::Nothing,
+            Some(Request { phase: Phase::Params(_), .. }) => self.refusal(id, Refusal::Aborted),
+            Some(Request { serial, handle, .. }) => {
+                Action::Abort { ticket: Ticket { id, serial: *serial }, handle: handle.clone() }
+            }
+        }
+    }
+
+    fn refusal(&mut self, id: RequestId, refusal: Refusal) -> Action<'static, T> {
+        self.refuse(id, refusal).map_or(Action::Nothing, Action::Refuse)
+    }
+
+    fn refuse(&mut self, id: RequestId, refusal: Refusal) -> Option<Refused> {
+        let keep_conn = self.remove(id)?.keep_conn;
+        Some(Refused { id, refusal, close: self.settle(keep_conn) })
+    }
+
+    fn remove(&mut self, id: RequestId) -> Option<Request<T>> {
+        let request = self.requests.remove(&id)?;
+        if let Phase::Params(params) = &request.phase {
+            self.params_len -= params.len();
+        }
+        Some(request)
+    }
+
+    /// A request has ended: whether the connection is to be closed behind it. That is said once.
+    fn settle(&mut self, keep_conn: bool) -> bool {
+        self.closing |= !keep_conn;
+        let closes = self.closing && !self.closed && self.requests.is_empty();
+        self.closed |= closes;
+        closes
+    }
+}
+
+/// Where a stream of a request stands.
+enum Input<'a, T> {
+    /// The PARAMS have not ended.
+    Early,
+    /// The handle, and the flag that says that the stream is open.
+    Open(T, &'a mut bool),
+    /// It has ended, or never was one of this request.
+    Late,
+}
+
+impl Limits {
+    fn admit(&self, role: u16, n_requests: usize) -> Result<Role, Refusal> {
+        let role = Role::from_number(role).ok_or(Refusal::UnknownRole)?;
+        self.roles.check(role)?;
+        match n_requests < self.max_requests {
+            true => Ok(role),
+            false if self.max_requests == 1 => Err(Refusal::CantMultiplex),
+            false => Err(Refusal::Overloaded),
+        }
+    }
+}
+
+impl Roles {
+    fn check(self, role: Role) -> Result<(), Refusal> {
+        match role {
+            Role::Responder if !self.responder => Err(Refusal::UnknownRole),
+            Role::Authorizer if !self.authorizer => Err(Refusal::UnservedAuthorizer),
+            Role::Filter if !self.filter => Err(Refusal::UnknownRole),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Spreads request ids by one multiplication: at most `max_requests` of them are in the map, so that nobody gains
+/// by choosing them, and the default hasher costs more than the look-up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u16(u16::from(byte)));
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+#[path = "demux_tests.rs"]
+mod tests;
