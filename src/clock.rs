@@ -1,0 +1,91 @@
+//! The clock of a server: one thread that ends what has waited too long.
+//!
+//! Deadlines cost the other threads a store to memory, and no system call: this thread looks at them now and then.
+//! What is late is noticed within a quarter of the shortest time-out, or a second.
+
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use crate::cancellation::CancelReason;
+use crate::connection::Connection;
+use crate::settings::Settings;
+use crate::shared::Shared;
+
+/// How long a connection that we have closed may go on sending what it is in the middle of. A web server that
+/// passes on an upload as its client sends it needs a while until it sees that nobody wants it.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+const SHORTEST_TICK: Duration = Duration::from_millis(5);
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+
+/// The life of the clock's thread.
+pub(crate) fn run(server: &Arc<Shared>) {
+    let tick = tick(&server.settings);
+    while !server.is_stopped() {
+        server.connections.wait_for_tick(tick, || server.is_stopped());
+        let now = Instant::now();
+        server.connections.all().iter().for_each(|connection| check(connection, now));
+    }
+}
+
+fn tick(settings: &Settings) -> Duration {
+    let times = [settings.read_timeout, settings.write_timeout, settings.idle_timeout];
+    let shortest = times.into_iter().chain(settings.request_timeout).min().unwrap_or(LONGEST_TICK);
+    (shortest / 4).clamp(SHORTEST_TICK, LONGEST_TICK)
+}
+
+fn check(connection: &Arc<Connection>, now: Instant) {
+    let settings = &connection.server.settings;
+    check_requests(connection, now);
+    if connection.outbox.is_stuck(now, settings.write_timeout) {
+        warn!("connection {}: the web server reads nothing; closed", connection.number());
+        connection.shut();
+    }
+    let has = |since: u64, passed: Duration| {
+        since != 0 && u128::from(connection.server.millis(now).saturating_sub(since)) >= passed.as_millis()
+    };
+    let times = &connection.times;
+    if has(times.draining.load(Ordering::Relaxed), DRAIN_TIME) {
+        connection.socket.shutdown(Shutdown::Both);
+    }
+    let is_idle = !connection.has_requests();
+    if is_idle && has(times.cut_record.load(Ordering::Relaxed), settings.read_timeout) {
+        debug!("connection {}: the web server stopped inside a record; closed", connection.number());
+        connection.shut();
+    }
+    if is_idle && has(times.activity.load(Ordering::Relaxed), settings.idle_timeout) {
+        debug!("connection {}: idle; closed", connection.number());
+        connection.close_when_idle();
+    }
+}
+
+fn check_requests(connection: &Arc<Connection>, now: Instant) {
+    let settings = &connection.server.settings;
+    let (refused, overdue_inputs) = connection.with_requests(|requests| requests.overdue(now, settings.read_timeout));
+    for refused in refused {
+        connection.refuse(refused);
+    }
+    overdue_inputs.iter().for_each(|exchange| exchange.end_overdue_input());
+    let Some(request_timeout) = settings.request_timeout else { return };
+    for exchange in connection.exchanges().iter().filter(|exchange| exchange.age(now) >= request_timeout) {
+        connection.cancel(exchange, CancelReason::Deadline);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_ticks_as_often_as_its_shortest_deadline_needs() {
+        let rows = [(60_000, 1000), (400, 100), (1, 5)];
+        for (read_timeout, expected) in rows {
+            let settings = Settings { read_timeout: Duration::from_millis(read_timeout), ..Settings::default() };
+            assert_eq!(tick(&settings), Duration::from_millis(expected));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The errors that users see: one opaque type for starting and running a server, one enum for bodies.
+
+use std::error::Error as StdError;
+use std::{fmt, io};
+
+/// Why a server could not start or go on.
+///
+/// It is opaque so that new causes break nobody; the cause is in [`source`](std::error::Error::source), and the
+/// message says what to do about it.
+#[derive(Debug)]
+pub struct Error {
+    context: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn new(context: impl Into<String>) -> Error {
+        Error { context: context.into(), source: None }
+    }
+
+    pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Error {
+        Error { context: context.into(), source: Some(Box::new(source)) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Some(source) => write!(f, "{}: {source}", self.context),
+            None => f.write_str(&self.context),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.source {
+            Some(source) => Some(source.as_ref()),
+            None => None,
+        }
+    }
+}
+
+/// Why a request's body cannot be read, or its answer not be written, to the end.
+///
+/// It is the payload of the [`io::Error`] that `Read` and `Write` give; [`BodyError::of`] finds it there.
+///
+/// ```
+/// use fcgi::BodyError;
+/// use std::io::{self, Read};
+///
+/// fn upload(mut body: impl Read) -> http::StatusCode {
+///     match io::copy(&mut body, &mut io::sink()) {
+///         Ok(_) => http::StatusCode::CREATED,
+///         Err(error) => match BodyError::of(&error) {
+///             Some(BodyError::TooLarge) => http::StatusCode::PAYLOAD_TOO_LARGE,
+///             Some(_) => http::StatusCode::BAD_REQUEST,
+///             None => http::StatusCode::INTERNAL_SERVER_ERROR,
+///         },
+///     }
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The web server has aborted the request (`FCGI_ABORT_REQUEST`, FastCGI 5.4).
+    Aborted,
+    /// The connection to the web server is lost.
+    Disconnected,
+    /// The server is shutting down and its grace period is over.
+    Shutdown,
+    /// The time for the whole request is over, or for the next bytes of the body.
+    TimedOut,
+    /// The body is larger than [`max_body`](crate::Server::max_body).
+    TooLarge,
+    /// The body is shorter than CONTENT_LENGTH, or the filter data than FCGI_DATA_LENGTH.
+    Truncated,
+}
+
+impl BodyError {
+    /// Finds the reason in an error of `Read` or `Write`.
+    pub fn of(error: &io::Error) -> Option<BodyError> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+
+    fn kind(self) -> io::ErrorKind {
+        match self {
+            BodyError::Aborted | BodyError::Disconnected | BodyError::Shutdown => io::ErrorKind::ConnectionAborted,
+            BodyError::TimedOut => io::ErrorKind::TimedOut,
+            BodyError::TooLarge => io::ErrorKind::InvalidData,
+            BodyError::Truncated => io::ErrorKind::UnexpectedEof,
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BodyError::Aborted => "the web server aborted the request",
+            BodyError::Disconnected => "the connection to the web server is lost",
+            BodyError::Shutdown => "the server is shutting down",
+            BodyError::TimedOut => "the time for the request is over",
+            BodyError::TooLarge => "the body is larger than the limit",
+            BodyError::Truncated => "the body is shorter than announced",
+        })
+    }
+}
+
+impl StdError for BodyError {}
+
+impl From<BodyError> for io::Error {
+    fn from(error: BodyError) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_error_is_found_in_its_io_error() {
+        let error = io::Error::from(BodyError::Truncated);
+        assert_eq!((BodyError::of(&error), error.kind()), (Some(BodyError::Truncated), io::ErrorKind::UnexpectedEof));
+        assert_eq!(BodyError::of(&io::Error::from(io::ErrorKind::TimedOut)), None);
+        assert_eq!(BodyError::of(&io::Error::new(io::ErrorKind::Other, "text")), None);
+    }
+
+    #[test]
+    fn a_message_ends_with_its_cause() {
+        let error = Error::io("cannot listen on x", io::Error::new(io::ErrorKind::Other, "cause"));
+        assert_eq!((error.to_string().as_str(), error.source().is_some()), ("cannot listen on x: cause", true));
+        assert_eq!(Error::new("no socket").to_string(), "no socket");
+    }
+}

@@ -1,0 +1,245 @@
+//! What the threads that serve one request share: its signal, its input, its STDERR, and who answers it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::cancellation::{CancelReason, Signal};
+use crate::cgi::Params;
+use crate::pipe::{End, Pipe, PipeLimits};
+use crate::protocol::{Role, Stream};
+
+/// One request, from BEGIN_REQUEST to END_REQUEST.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    signal: Signal,
+    stdin: Pipe,
+    /// The second input of a Filter.
+    data: Option<Pipe>,
+    stderr: Mutex<Vec<u8>>,
+    max_stderr: usize,
+    claimed: AtomicBool,
+    begun: Instant,
+    params: OnceLock<Params>,
+}
+
+impl Exchange {
+    pub(crate) fn new(role: Role, limits: PipeLimits, max_stderr: usize) -> Exchange {
+        Exchange {
+            signal: Signal::default(),
+            stdin: Pipe::new(limits),
+            data: (role == Role::Filter).then(|| Pipe::new(limits)),
+            stderr: Mutex::default(),
+            max_stderr,
+            claimed: AtomicBool::new(false),
+            begun: Instant::now(),
+            params: OnceLock::new(),
+        }
+    }
+
+    /// The meta-variables; none before a worker has read them.
+    pub(crate) fn params(&self) -> &Params {
+        static NONE: Params = Params::empty();
+        self.params.get().unwrap_or(&NONE)
+    }
+
+    /// Keeps the meta-variables for as long as the request lives.
+    pub(crate) fn set_params(&self, params: Params) -> &Params {
+        self.params.get_or_init(|| params)
+    }
+
+    /// The right to answer: won once, by the worker that runs the handler or by whoever ends the request before
+    /// one does.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn input(&self, stream: Stream) -> &Pipe {
+        match (stream, &self.data) {
+            (Stream::Data, Some(data)) => data,
+            _ => &self.stdin,
+        }
+    }
+
+    /// The request need not go on. Whether it was this call that cancelled it.
+    pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
+        let first = self.signal.fire(reason);
+        if first {
+            self.inputs().for_each(|pipe| match reason {
+                // The peer may have closed its sending side only: a body that has arrived can still be read.
+                CancelReason::Disconnected => pipe.end(End::Failed(reason.body_error())),
+                _ => pipe.abort(reason.body_error()),
+            });
+        }
+        first
+    }
+
+    /// The web server stopped in the middle of an input.
+    pub(crate) fn end_overdue_input(&self) {
+        self.inputs().for_each(|pipe| pipe.end(End::Failed(CancelReason::Deadline.body_error())));
+    }
+
+    pub(crate) fn reason(&self) -> Option<CancelReason> {
+        self.signal.reason()
+    }
+
+    pub(crate) fn wait(&self, timeout: Duration) -> Option<CancelReason> {
+        self.signal.wait(timeout)
+    }
+
+    /// Whether the answer may go on. After a lost connection it may: the peer may have closed its sending side only.
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
+        match self.reason() {
+            None | Some(CancelReason::Disconnected) => Ok(()),
+            Some(reason) => Err(reason.body_error().into()),
+        }
+    }
+
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.begun)
+    }
+
+    /// Keeps what fits of a handler's STDERR until the closing write.
+    pub(crate) fn add_stderr(&self, text: &[u8]) {
+        let mut stderr = self.stderr.lock();
+        let room = self.max_stderr.saturating_sub(stderr.len());
+        stderr.extend(text.iter().take(room).map(|&byte| harmless(byte)));
+    }
+
+    pub(crate) fn take_stderr(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.stderr.lock())
+    }
+
+    fn inputs(&self) -> impl Iterator<Item = &Pipe> {
+        std::iter::once(&self.stdin).chain(&self.data)
+    }
+}
+
+/// Control bytes would let a handler that passes on what a client sent forge lines in the web server's log.
+fn harmless(byte: u8) -> u8 {
+    match byte {
+        b'\n' | b'\t' => byte,
+        _ if byte.is_ascii_control() => b'?',
+        _ => byte,
+    }
+}
+
+/// Tells a handler that its request need not go on: see [`RequestExt::cancellation`](crate::RequestExt::cancellation).
+///
+/// It fires when the web server aborts the request or closes the connection, when the request takes longer than
+/// [`request_timeout`](crate::Server::request_timeout), and at the end of the grace period of a shutdown. Clones are
+/// cheap and can go to other threads.
+#[derive(Clone, Debug)]
+pub struct Cancellation {
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Cancellation {
+    pub(crate) fn new(exchange: Option<Arc<Exchange>>) -> Cancellation {
+        Cancellation { exchange }
+    }
+
+    /// Whether the request need not go on. Cheap enough for every turn of a loop.
+    pub fn is_cancelled(&self) -> bool {
+        self.reason().is_some()
+    }
+
+    /// Why the request need not go on; `None` while it should.
+    pub fn reason(&self) -> Option<CancelReason> {
+        self.exchange.as_ref()?.reason()
+    }
+
+    /// Sleeps until the request is cancelled, and at most for `timeout`; `None` when that has passed.
+    ///
+    /// Of a request that no server made, as in the test of a handler, nothing is ever cancelled.
+    pub fn wait(&self, timeout: Duration) -> Option<CancelReason> {
+        match &self.exchange {
+            Some(exchange) => exchange.wait(timeout),
+            None => {
+                std::thread::sleep(timeout);
+                None
+            }
+        }
+    }
+}
+
+/// Writes to FCGI_STDERR, which web servers put in their error log: see
+/// [`RequestExt::stderr`](crate::RequestExt::stderr).
+///
+/// What is written is kept back, up to [`max_stderr`](crate::Server::max_stderr) bytes, and sent at the end of the
+/// answer: HAProxy 2.6 crashes on a STDERR record that arrives alone. Control characters become `?`. More than fits
+/// is dropped; writing never fails.
+#[derive(Clone, Debug)]
+pub struct Stderr {
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Stderr {
+    pub(crate) fn new(exchange: Option<Arc<Exchange>>) -> Stderr {
+        Stderr { exchange }
+    }
+}
+
+impl io::Write for Stderr {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if let Some(exchange) = &self.exchange {
+            exchange.add_stderr(text);
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipe::Patience;
+
+    const LIMITS: PipeLimits = PipeLimits { buffer: 100, max_len: 100 };
+
+    #[test]
+    fn only_one_claims_a_request() {
+        let exchange = Exchange::new(Role::Responder, LIMITS, 10);
+        assert!(exchange.claim());
+        assert!(!exchange.claim());
+    }
+
+    #[test]
+    fn stderr_is_bounded_and_harmless() {
+        let exchange = Exchange::new(Role::Responder, LIMITS, 10);
+        exchange.add_stderr(b"a\r\nb\x1b[");
+        exchange.add_stderr(b"0123456789");
+        assert_eq!(exchange.take_stderr(), b"a?\nb?[0123");
+        assert_eq!(exchange.take_stderr(), b"");
+    }
+
+    #[test]
+    fn a_half_closed_peer_still_gets_its_complete_body_read_and_its_answer() {
+        let exchange = Exchange::new(Role::Responder, LIMITS, 10);
+        let stdin = exchange.input(Stream::Stdin);
+        stdin.push(b"all", Patience::None);
+        stdin.end(End::Complete);
+        assert!(exchange.cancel(CancelReason::Disconnected));
+        assert_eq!(stdin.next(Vec::new()).expect("readable"), Some(b"all".to_vec()));
+        assert_eq!(stdin.next(Vec::new()).expect("the end"), None);
+        assert!(exchange.check_writable().is_ok());
+    }
+
+    #[test]
+    fn an_aborted_request_neither_reads_nor_writes() {
+        let exchange = Exchange::new(Role::Filter, LIMITS, 10);
+        exchange.input(Stream::Data).push(b"data", Patience::None);
+        assert!(exchange.cancel(CancelReason::Aborted));
+        assert!(!exchange.cancel(CancelReason::Disconnected));
+        assert!(exchange.input(Stream::Stdin).next(Vec::new()).is_err());
+        assert!(exchange.input(Stream::Data).next(Vec::new()).is_err());
+        assert!(exchange.check_writable().is_err());
+        assert_eq!(exchange.reason(), Some(CancelReason::Aborted));
+    }
+}

@@ -1,0 +1,219 @@
+//! Listening sockets: given to this process or made by it.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::net::{sockopt, AddressFamily};
+
+use crate::error::{Error, Result};
+use crate::socket::Socket;
+use crate::unix_socket;
+
+/// A socket on which web servers connect.
+///
+/// It is made from an address, from the socket that this process was given, or from a listener of the standard
+/// library:
+///
+/// ```no_run
+/// use fcgi::Listener;
+///
+/// let bound = Listener::bind("unix:/run/app.sock")?;
+/// let local = Listener::bind("127.0.0.1:9000")?;
+/// let given = Listener::inherited()?;
+/// let own = Listener::from(std::net::TcpListener::bind("[::1]:9000").expect("a free port"));
+/// # Ok::<(), fcgi::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+    address: Address,
+    /// A socket file of our own, removed with the listener.
+    _file: Option<unix_socket::SocketFile>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Where a listener can be reached: displayed as `unix:/path` or `127.0.0.1:9000`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    text: String,
+}
+
+impl Listener {
+    /// Listens on `unix:/path` or `host:port`.
+    ///
+    /// A stale socket file at the path, one that nobody listens on, is replaced; a live one, or any other file,
+    /// never is. The file is removed when the listener is dropped. Port 0 takes any free port:
+    /// [`address`](Self::address) tells which.
+    ///
+    /// # Errors
+    /// The address is malformed, in use, or may not be used by this process.
+    pub fn bind(address: &str) -> Result<Listener> {
+        let context = || format!("cannot listen on {address}");
+        match address.strip_prefix("unix:") {
+            Some(path) => {
+                let (listener, file) =
+                    unix_socket::bind(PathBuf::from(path)).map_err(|error| Error::io(context(), error))?;
+                Ok(Listener { _file: Some(file), ..Listener::from(listener) })
+            }
+            None => Ok(TcpListener::bind(address).map_err(|error| Error::io(context(), error))?.into()),
+        }
+    }
+
+    /// Takes the socket that this process was given as file descriptor 0 (FastCGI 2.2), as spawn-fcgi, mod_fcgid,
+    /// lighttpd, multiwatch and systemd's `StandardInput=socket` do.
+    ///
+    /// # Errors
+    /// File descriptor 0 is not a listening socket. The message says what to do.
+    pub fn inherited() -> Result<Listener> {
+        let context = "this process was given no listening socket on file descriptor 0: start it from a web server \
+                       or with spawn-fcgi, or listen on an address with Listener::bind";
+        let stdin = io::stdin();
+        match sockopt::socket_acceptconn(&stdin) {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::new(context)),
+            Err(error) => return Err(Error::io(context, error.into())),
+        }
+        let socket = stdin.as_fd().try_clone_to_owned().map_err(|error| Error::io(context, error))?;
+        Listener::from_socket(socket).map_err(|error| Error::io(context, error))
+    }
+
+    /// Where web servers connect to.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn from_socket(socket: OwnedFd) -> io::Result<Listener> {
+        match sockopt::socket_domain(&socket)? {
+            AddressFamily::UNIX => Ok(UnixListener::from(socket).into()),
+            AddressFamily::INET | AddressFamily::INET6 => Ok(TcpListener::from(socket).into()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Whoever waits for connections must be able to stop, and processes that share the socket take each other's:
+    /// accepting must not block.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Tcp(listener) => listener.set_nonblocking(true),
+            Kind::Unix(listener) => listener.set_nonblocking(true),
+        }
+    }
+
+    /// Takes a connection, if there is one.
+    pub(crate) fn accept(&self) -> io::Result<Socket> {
+        match &self.kind {
+            Kind::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                // Without it an answer in two writes waits for the peer's delayed acknowledgement: 40 ms.
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(false)?;
+                Ok(Socket::Tcp(stream))
+            }
+            Kind::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                blocking_on_bsd(&stream)?;
+                Ok(Socket::Unix(stream))
+            }
+        }
+    }
+
+    /// Waits until there may be a connection, or `wake` can be read.
+    pub(crate) fn wait(&self, wake: impl AsFd) -> io::Result<()> {
+        let mut fds = [PollFd::new(self, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
+        poll(&mut fds, None)?;
+        Ok(())
+    }
+}
+
+/// Waits until `wake` can be read, for at most `timeout`.
+pub(crate) fn wait_for_wake(wake: impl AsFd, timeout: Duration) -> io::Result<()> {
+    let timeout = Timespec::try_from(timeout).ok();
+    poll(&mut [PollFd::new(&wake, PollFlags::IN)], timeout.as_ref())?;
+    Ok(())
+}
+
+/// Linux gives accepted sockets no flags of the listener; the BSDs do.
+fn blocking_on_bsd(stream: &std::os::unix::net::UnixStream) -> io::Result<()> {
+    match cfg!(any(target_os = "linux", target_os = "android")) {
+        true => Ok(()),
+        false => stream.set_nonblocking(false),
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Tcp(listener) => listener.as_fd(),
+            Kind::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Listener {
+        let text = listener.local_addr().map_or_else(|_| "tcp".to_owned(), |address| address.to_string());
+        Listener { kind: Kind::Tcp(listener), address: Address { text }, _file: None }
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Listener {
+        let address = listener.local_addr().ok();
+        let path = address.as_ref().and_then(|address| address.as_pathname());
+        let text = path.map_or_else(|| "unix:".to_owned(), |path| format!("unix:{}", path.display()));
+        Listener { kind: Kind::Unix(listener), address: Address { text }, _file: None }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_show_as_they_are_given() {
+        let listener = Listener::bind("127.0.0.1:0").expect("a port");
+        let text = listener.address().to_string();
+        assert!(text.starts_with("127.0.0.1:") && !text.ends_with(":0"), "{text}");
+        let dir = tempfile::tempdir().expect("a directory");
+        let address = format!("unix:{}", dir.path().join("s").display());
+        assert_eq!(Listener::bind(&address).expect("a socket").address().to_string(), address);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_is_named_in_the_error() {
+        for address in ["nonsense", "unix:/no/such/directory/socket", "256.0.0.1:1"] {
+            let error = Listener::bind(address).expect_err("no such address").to_string();
+            assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn accepting_does_not_block_and_accepted_sockets_do() {
+        let listener = Listener::bind("127.0.0.1:0").expect("a port");
+        listener.prepare().expect("prepared");
+        assert_eq!(listener.accept().map(drop).map_err(|e| e.kind()), Err(io::ErrorKind::WouldBlock));
+        let peer = std::net::TcpStream::connect(listener.address().to_string()).expect("connected");
+        let (_quiet, wake) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        listener.wait(&wake).expect("a connection");
+        let socket = listener.accept().expect("accepted");
+        drop(peer);
+        assert_eq!(socket.read(&mut [0; 8]).expect("the end"), 0);
+    }
+}

@@ -1,0 +1,263 @@
+//! What leaves on one connection: whole records, one writing thread at a time, and a reader that never waits.
+//!
+//! The lock is held for moments only. The right to write on the socket is a *turn*, a flag under the lock: whoever
+//! has it writes without holding any lock, and takes along what others have queued meanwhile, so that small answers
+//! that finish together leave together.
+
+use std::io;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::socket::Socket;
+
+/// How many bytes may wait for their turn. Workers with more wait themselves; a reader that has more to say to a
+/// peer that does not listen stops reading from it.
+pub(crate) const MAX_QUEUED: usize = 256 << 10;
+
+/// The sending side of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    outgoing: Mutex<Outgoing>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Outgoing {
+    queued: Vec<u8>,
+    /// Since when the thread that has the turn has it.
+    turn: Option<Instant>,
+    /// To be shut down for writing once `queued` is empty.
+    closing: bool,
+    /// Nothing can be sent any more: an error, or shut down.
+    closed: bool,
+}
+
+/// What became of bytes that were posted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Posted {
+    /// They are on their way, or the connection is lost.
+    Done,
+    /// The peer does not read. The turn is still taken: some thread that may block must call [`Outbox::flush`].
+    Blocked,
+    /// There is no room; nothing was posted.
+    Full,
+}
+
+impl Outbox {
+    /// Sends whole records and blocks until the kernel, or the thread that is writing, has them. With `close`, the
+    /// connection is shut down for writing behind them.
+    pub(crate) fn send(&self, socket: &Socket, parts: &[&[u8]], close: bool) -> io::Result<()> {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut outgoing = self.outgoing.lock();
+        while outgoing.turn.is_some() && !outgoing.closed {
+            if outgoing.queued.len() + len <= MAX_QUEUED / 4 {
+                outgoing.queue(parts, close);
+                return Ok(());
+            }
+            self.changed.wait(&mut outgoing);
+        }
+        if outgoing.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        outgoing.turn = Some(Instant::now());
+        outgoing.closing |= close;
+        drop(outgoing);
+        // Whoever had the turn before has sent what was queued, so that these are the next bytes.
+        let sent = socket.write_all(parts);
+        self.end_turn(socket, sent)
+    }
+
+    /// Sends whole records without ever blocking.
+    pub(crate) fn post(&self, socket: &Socket, bytes: &[u8], close: bool) -> Posted {
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.closed {
+            return Posted::Done;
+        }
+        if outgoing.queued.len() + bytes.len() > MAX_QUEUED {
+            return Posted::Full;
+        }
+        outgoing.queue(&[bytes], close);
+        if outgoing.turn.is_some() {
+            return Posted::Done;
+        }
+        outgoing.turn = Some(Instant::now());
+        self.send_now(socket, outgoing)
+    }
+
+    /// Goes on with the turn that [`Posted::Blocked`] left taken; blocks.
+    pub(crate) fn flush(&self, socket: &Socket) {
+        // An error is remembered in the outbox, and everyone with a stake meets it there.
+        let _: io::Result<()> = self.end_turn(socket, Ok(()));
+    }
+
+    /// Blocks until `len` bytes can be posted or nothing can be sent any more.
+    pub(crate) fn wait_for_room(&self, len: usize) {
+        let mut outgoing = self.outgoing.lock();
+        while !outgoing.closed && outgoing.queued.len() + len > MAX_QUEUED {
+            self.changed.wait(&mut outgoing);
+        }
+    }
+
+    /// Nothing is to be sent any more. A thread that is writing finds out by its error.
+    pub(crate) fn close(&self) {
+        self.outgoing.lock().close();
+        self.changed.notify_all();
+    }
+
+    /// Whether a write has been under way for `patience`.
+    pub(crate) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+        let turn = self.outgoing.lock().turn;
+        turn.is_some_and(|since| now.saturating_duration_since(since) >= patience)
+    }
+
+    /// Sends what is queued as far as it goes without blocking; the turn is taken.
+    fn send_now(&self, socket: &Socket, mut outgoing: MutexGuard<'_, Outgoing>) -> Posted {
+        let mut bytes = std::mem::take(&mut outgoing.queued);
+        drop(outgoing);
+        match socket.write_now(&bytes) {
+            Ok(written) if written < bytes.len() => {
+                bytes.drain(..written);
+                let mut outgoing = self.outgoing.lock();
+                // What came meanwhile goes behind what is left.
+                bytes.append(&mut outgoing.queued);
+                outgoing.queued = bytes;
+                Posted::Blocked
+            }
+            written => {
+                // Nobody but the caller is told of an error here: the reader meets it at its next read.
+                let _: io::Result<()> = self.end_turn(socket, written.map(drop));
+                Posted::Done
+            }
+        }
+    }
+
+    /// Gives the turn back, after sending what was queued during it.
+    fn end_turn(&self, socket: &Socket, mut sent: io::Result<()>) -> io::Result<()> {
+        loop {
+            let mut outgoing = self.outgoing.lock();
+            if sent.is_err() || outgoing.closed {
+                outgoing.close();
+            }
+            if outgoing.queued.is_empty() {
+                outgoing.turn = None;
+                let shut = outgoing.closing && !outgoing.closed;
+                outgoing.closed |= shut;
+                drop(outgoing);
+                if shut {
+                    socket.shutdown(Shutdown::Write);
+                }
+                self.changed.notify_all();
+                return sent;
+            }
+            outgoing.turn = Some(Instant::now());
+            let bytes = std::mem::take(&mut outgoing.queued);
+            drop(outgoing);
+            sent = socket.write_all(&[&bytes]);
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl Outgoing {
+    fn queue(&mut self, parts: &[&[u8]], close: bool) {
+        parts.iter().for_each(|part| self.queued.extend_from_slice(part));
+        self.closing |= close;
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.queued = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::thread;
+
+    fn pair() -> (Arc<Socket>, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        (Arc::new(Socket::Unix(ours)), theirs)
+    }
+
+    #[test]
+    fn closing_shuts_down_behind_the_last_byte() {
+        let (socket, mut theirs) = pair();
+        let outbox = Outbox::default();
+        outbox.send(&socket, &[b"one, ", b"two"], false).expect("sent");
+        outbox.send(&socket, &[b", three"], true).expect("sent");
+        assert_eq!(outbox.send(&socket, &[b"late"], false).map_err(|e| e.kind()), Err(io::ErrorKind::BrokenPipe));
+        let mut received = String::new();
+        theirs.read_to_string(&mut received).expect("the end");
+        assert_eq!(received, "one, two, three");
+    }
+
+    #[test]
+    fn posting_never_blocks_and_its_rest_is_flushed_in_order() {
+        let (socket, mut theirs) = pair();
+        let outbox = Arc::new(Outbox::default());
+        let piece = vec![b'x'; 100 << 10];
+        let mut posted = 0;
+        let last = loop {
+            match outbox.post(&socket, &piece, false) {
+                Posted::Done => posted += 1,
+                other => break other,
+            }
+        };
+        assert_eq!(last, Posted::Blocked);
+        posted += 1;
+        assert_eq!(outbox.post(&socket, b"behind", false), Posted::Done);
+        assert_eq!(outbox.post(&socket, &[0; MAX_QUEUED], false), Posted::Full);
+        assert!(outbox.is_stuck(Instant::now() + Duration::from_secs(1), Duration::from_secs(1)));
+        let flusher = {
+            let (socket, outbox) = (socket.clone(), outbox.clone());
+            thread::spawn(move || outbox.flush(&socket))
+        };
+        let mut received = vec![0; posted * piece.len() + 6];
+        theirs.read_exact(&mut received).expect("all");
+        assert!(received.ends_with(b"xbehind"));
+        flusher.join().expect("flushed");
+        assert!(!outbox.is_stuck(Instant::now() + Duration::from_secs(9), Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn many_threads_never_mix_their_records() {
+        let (socket, mut theirs) = pair();
+        let outbox = Arc::new(Outbox::default());
+        let writers: Vec<_> = (0..8u8)
+            .map(|byte| {
+                let (socket, outbox) = (socket.clone(), outbox.clone());
+                thread::spawn(move || {
+                    let record = vec![byte; 1000];
+                    (0..200)
+                        .for_each(|_| outbox.send(&socket, &[&record[..500], &record[500..]], false).expect("sent"));
+                })
+            })
+            .collect();
+        let mut record = [0; 1000];
+        for _ in 0..8 * 200 {
+            theirs.read_exact(&mut record).expect("a record");
+            assert!(record.iter().all(|&byte| byte == record[0]), "mixed");
+        }
+        writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
+    }
+
+    #[test]
+    fn a_closed_outbox_wakes_who_waits_for_room() {
+        let (socket, _theirs) = pair();
+        let outbox = Arc::new(Outbox::default());
+        while outbox.post(&socket, &vec![0; MAX_QUEUED], false) == Posted::Done {}
+        let waiter = {
+            let outbox = outbox.clone();
+            thread::spawn(move || outbox.wait_for_room(MAX_QUEUED))
+        };
+        outbox.close();
+        waiter.join().expect("woken");
+        assert_eq!(outbox.post(&socket, b"x", false), Posted::Done);
+    }
+}

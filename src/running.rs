@@ -1,0 +1,127 @@
+//! A server that runs: how to stop it, and what it reports.
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use log::info;
+
+use crate::cancellation::CancelReason;
+use crate::error::{Error, Result};
+use crate::listener::Address;
+use crate::metrics::Metrics;
+use crate::shared::Shared;
+
+/// How long cancelled handlers have to return before they are left behind.
+const CANCELLED_TIME: Duration = Duration::from_secs(1);
+
+/// A server on its own threads: see [`Server::spawn`](crate::Server::spawn).
+///
+/// Dropping it leaves the server running; [`join`](Self::join) waits for its end.
+#[derive(Debug)]
+pub struct Running {
+    shutdown: Shutdown,
+    address: Address,
+    accepting: JoinHandle<()>,
+    ticking: JoinHandle<()>,
+}
+
+/// Begins the shutdown of a server, from any thread.
+#[derive(Clone)]
+pub struct Shutdown {
+    server: Arc<Shared>,
+    wake: Arc<UnixStream>,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Requests that were completed, since the start.
+    pub completed: u64,
+    /// Requests that were still active at the end of the grace period, and were cancelled.
+    pub cut_off: u64,
+}
+
+impl Running {
+    pub(crate) fn new(
+        server: Arc<Shared>,
+        address: Address,
+        wake: UnixStream,
+        accepting: JoinHandle<()>,
+        ticking: JoinHandle<()>,
+    ) -> Running {
+        Running { shutdown: Shutdown { server, wake: Arc::new(wake) }, address, accepting, ticking }
+    }
+
+    /// A handle that begins the shutdown.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// The counters of the server.
+    pub fn metrics(&self) -> Metrics {
+        self.shutdown.server.metrics.clone()
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Waits until a shutdown has begun and come to its end: new connections are not accepted, idle ones are closed,
+    /// active requests are finished, and cancelled after
+    /// [`shutdown_grace`](crate::Server::shutdown_grace).
+    ///
+    /// # Errors
+    /// A thread of the server panicked, which no request can bring about.
+    pub fn join(self) -> Result<Report> {
+        let panicked = |_| Error::new("a thread of the server panicked");
+        self.accepting.join().map_err(panicked)?;
+        let server = &self.shutdown.server;
+        let cut_off = drain(server);
+        server.stop(Instant::now() + CANCELLED_TIME);
+        self.ticking.join().map_err(panicked)?;
+        let completed = server.metrics.snapshot().completed_requests;
+        info!("stopped: {completed} requests completed, {cut_off} cut off");
+        Ok(Report { completed, cut_off })
+    }
+}
+
+/// Lets active requests finish within the grace period; how many did not.
+fn drain(server: &Arc<Shared>) -> u64 {
+    server.connections.all().iter().for_each(|connection| connection.close_when_idle());
+    if server.connections.wait_until_empty(Instant::now() + server.settings.shutdown_grace) {
+        return 0;
+    }
+    let mut cut_off = 0;
+    let connections = server.connections.all();
+    for connection in &connections {
+        cut_off += connection.cancel_all(CancelReason::Shutdown);
+    }
+    drop(connections);
+    // Handlers that look at their cancellation return, and their answers say 503; others are left behind.
+    if !server.connections.wait_until_empty(Instant::now() + CANCELLED_TIME) {
+        server.connections.all().iter().for_each(|connection| connection.shut());
+    }
+    cut_off
+}
+
+impl Shutdown {
+    /// Begins the shutdown: no connection is accepted any more, active requests are finished. Calling it again
+    /// changes nothing.
+    pub fn signal(&self) {
+        self.server.start_draining();
+        // The accept loop ends when it can read from the other end; a full pipe has woken it before.
+        let _: std::io::Result<()> = (&*self.wake).write_all(b"!");
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shutdown").field("begun", &self.server.is_draining()).finish_non_exhaustive()
+    }
+}

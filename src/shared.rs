@@ -1,0 +1,179 @@
+//! What all threads of one server share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use log::warn;
+use parking_lot::{Condvar, Mutex};
+
+use crate::connection::{Connection, ConnectionJob};
+use crate::handler::Handlers;
+use crate::metrics::Metrics;
+use crate::pipe::PipeLimits;
+use crate::pool::{Pool, PoolLimits};
+use crate::protocol::{Capabilities, Limits};
+use crate::settings::Settings;
+use crate::worker::Work;
+
+/// Handlers are the users' code: they get what the main thread of a program usually has.
+const WORKER_STACK_LEN: usize = 2 << 20;
+
+/// Readers run this crate's code and the program's logger.
+const READER_STACK_LEN: usize = 256 << 10;
+
+/// How many connections beyond `max_connections` are accepted to be told that there are too many.
+const REFUSED_CONNECTIONS: usize = 32;
+
+/// The state of a server while it runs.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) handlers: Handlers,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) workers: Pool<Work>,
+    pub(crate) readers: Pool<ConnectionJob>,
+    pub(crate) connections: Registry,
+    started: Instant,
+    draining: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, handlers: Handlers, metrics: Metrics) -> Shared {
+        let connections = settings.max_connections.saturating_add(REFUSED_CONNECTIONS);
+        let workers = PoolLimits { threads: settings.workers, waiting: settings.queue, stack_len: WORKER_STACK_LEN };
+        // A connection has one reader, and now and then a thread that flushes to a slow peer.
+        let readers = PoolLimits { threads: connections.saturating_mul(2), waiting: 0, stack_len: READER_STACK_LEN };
+        Shared {
+            limits: settings.demux_limits(handlers.roles()),
+            capabilities: settings.capabilities(),
+            workers: Pool::new("fcgi-worker", workers),
+            readers: Pool::new("fcgi-reader", readers),
+            connections: Registry::default(),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            settings,
+            handlers,
+            metrics,
+        }
+    }
+
+    pub(crate) fn pipe_limits(&self) -> PipeLimits {
+        PipeLimits { buffer: self.settings.body_buffer, max_len: self.settings.max_body }
+    }
+
+    /// What to do with one more connection.
+    pub(crate) fn admission(&self) -> Admission {
+        match self.connections.len() {
+            n if n < self.settings.max_connections => Admission::Serve,
+            n if n < self.settings.max_connections.saturating_add(REFUSED_CONNECTIONS) => Admission::Refuse,
+            _ => Admission::Wait,
+        }
+    }
+
+    /// Milliseconds since the start, never 0: a time that fits an atomic.
+    pub(crate) fn millis(&self, now: Instant) -> u64 {
+        1 + now.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Lets the threads end: the clock, and those of the pools once they have no job. Those that have none by
+    /// `deadline` are left behind.
+    pub(crate) fn stop(&self, deadline: Instant) {
+        self.stopped.store(true, Ordering::Release);
+        self.connections.wake();
+        self.workers.stop();
+        self.readers.stop();
+        let ended = self.workers.wait_until_ended(deadline) && self.readers.wait_until_ended(deadline);
+        if !ended {
+            warn!("a handler does not return; its thread is left behind");
+        }
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+}
+
+/// What to do with a connection that could be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Serve,
+    /// Take it and answer its requests with 503.
+    Refuse,
+    /// Leave it to the kernel's backlog.
+    Wait,
+}
+
+/// The connections that exist: each is in it from its making until its last user lets go of it.
+#[derive(Default)]
+pub(crate) struct Registry {
+    connections: Mutex<HashMap<u64, Weak<Connection>>>,
+    changed: Condvar,
+    next_number: AtomicU64,
+}
+
+impl Registry {
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, number: u64, connection: &Arc<Connection>) {
+        self.connections.lock().insert(number, Arc::downgrade(connection));
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn remove(&self, number: u64) {
+        self.connections.lock().remove(&number);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.connections.lock().len()
+    }
+
+    /// All connections, to be looked at without the lock.
+    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
+        self.connections.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Waits until there is no connection, and at most until `deadline`; whether there is none.
+    pub(crate) fn wait_until_empty(&self, deadline: Instant) -> bool {
+        let mut connections = self.connections.lock();
+        while !connections.is_empty() {
+            if self.changed.wait_until(&mut connections, deadline).timed_out() {
+                return connections.is_empty();
+            }
+        }
+        true
+    }
+
+    /// Waits for `time`, and as long as there is no connection; not at all once it `is_over`.
+    pub(crate) fn wait_for_tick(&self, time: Duration, is_over: impl Fn() -> bool) {
+        let mut connections = self.connections.lock();
+        while connections.is_empty() && !is_over() {
+            self.changed.wait(&mut connections);
+        }
+        if !is_over() {
+            let deadline = Instant::now() + time;
+            while !is_over() && !self.changed.wait_until(&mut connections, deadline).timed_out() {}
+        }
+    }
+
+    /// Wakes who waits for a tick.
+    pub(crate) fn wake(&self) {
+        drop(self.connections.lock());
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,142 @@
+//! One accepted connection to a web server, over TCP or a Unix socket.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+
+use rustix::net::{send, SendFlags};
+
+/// A stream socket. Reading and writing take `&self`: the kernel serves one reader and one writer at a time, which
+/// is what the reader thread and the outbox are.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match self {
+                Socket::Tcp(stream) => (&*stream).read(buffer),
+                Socket::Unix(stream) => (&*stream).read(buffer),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// Writes all parts, blocking, in as few system calls as the kernel allows.
+    pub(crate) fn write_all(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let mut rest: Vec<&[u8]>;
+        let mut parts = parts;
+        loop {
+            let written = self.write_parts(parts)?;
+            match remaining(parts, written) {
+                None => return Ok(()),
+                Some(left) => rest = left,
+            }
+            parts = &rest;
+        }
+    }
+
+    /// Writes as much as the kernel takes without blocking, and says how much that was.
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.send_now(&bytes[written..]) {
+                Ok(n) => written += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) {
+        // A peer that is gone already makes this fail, and that is all the same.
+        let _: io::Result<()> = match self {
+            Socket::Tcp(stream) => stream.shutdown(how),
+            Socket::Unix(stream) => stream.shutdown(how),
+        };
+    }
+
+    fn write_parts(&self, parts: &[&[u8]]) -> io::Result<usize> {
+        let written = match parts {
+            [whole] => self.write_one(whole),
+            _ => self.write_vectored(parts),
+        };
+        match written {
+            Ok(0) if parts.iter().any(|part| !part.is_empty()) => Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            written => written,
+        }
+    }
+
+    fn write_one(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => (&*stream).write(bytes),
+            Socket::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    fn write_vectored(&self, parts: &[&[u8]]) -> io::Result<usize> {
+        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        match self {
+            Socket::Tcp(stream) => (&*stream).write_vectored(&slices),
+            Socket::Unix(stream) => (&*stream).write_vectored(&slices),
+        }
+    }
+
+    fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(match self {
+            Socket::Tcp(stream) => send(stream, bytes, flags)?,
+            Socket::Unix(stream) => send(stream, bytes, flags)?,
+        })
+    }
+}
+
+/// What is left of `parts` behind the first `written` bytes; `None` when nothing is.
+fn remaining<'a>(parts: &[&'a [u8]], mut written: usize) -> Option<Vec<&'a [u8]>> {
+    let mut rest = Vec::new();
+    for part in parts {
+        let skipped = written.min(part.len());
+        written -= skipped;
+        if skipped < part.len() {
+            rest.push(&part[skipped..]);
+        }
+    }
+    (!rest.is_empty()).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_parts_is_found_at_every_cut() {
+        let parts: [&[u8]; 4] = [b"ab", b"", b"cde", b"f"];
+        for written in 0..=6 {
+            let left = remaining(&parts, written).unwrap_or_default().concat();
+            assert_eq!(left, b"abcdef"[written..], "{written} written");
+        }
+        assert_eq!(remaining(&parts, 6), None);
+    }
+
+    #[test]
+    fn writing_now_stops_when_the_peer_does_not_read() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let socket = Socket::Unix(ours);
+        let bytes = vec![7; 8 << 20];
+        let written = socket.write_now(&bytes).expect("written");
+        assert!(written > 0 && written < bytes.len());
+        let mut read = vec![0; written];
+        theirs.read_exact(&mut read).expect("read");
+        assert!(read.iter().all(|&byte| byte == 7));
+        assert!(socket.write_now(b"more").is_ok_and(|n| n == 4));
+    }
+}

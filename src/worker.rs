@@ -1,0 +1,273 @@
+//! The worker of a request: it reads the meta-variables, runs the handler, sends the answer and ends the request.
+
+use std::any::Any;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+use http::{Method, Request, StatusCode};
+use log::{debug, error, warn};
+
+use crate::answer::{Answer, BodyWriter, Destination, Progress};
+use crate::body::{Body, FilterData};
+use crate::cancellation::CancelReason;
+use crate::cgi::{read_head, BadRequest, BodyRule, Params, RequestHead};
+use crate::connection::Connection;
+use crate::error::BodyError;
+use crate::exchange::Exchange;
+use crate::handler::{AppStatus, BoxError, Reply};
+use crate::pool::Job;
+use crate::protocol::{ProtocolStatus, Role, Started, Ticket, MAX_CONTENT_LEN};
+use crate::request_ext::Served;
+use crate::send_body::{Kind, SendBody};
+
+/// The application status of an answer that was cut short.
+const CUT_STATUS: u32 = 1;
+
+/// A request whose PARAMS are complete.
+pub(crate) struct Work {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) started: Started<Arc<Exchange>>,
+}
+
+impl Job for Work {
+    fn run(self) {
+        let Work { connection, started } = self;
+        let Started { ticket, role, params, handle: exchange } = started;
+        // A request that was ended while it waited is over.
+        if !exchange.claim() {
+            return;
+        }
+        let Connection { socket, outbox, .. } = &*connection;
+        let to = Destination { socket, outbox, exchange: &exchange, id: ticket.id };
+        let mut out = BodyWriter(Answer::new(to, Vec::new()));
+        let turn = Turn { connection: &connection, exchange: &exchange, role };
+        match turn.serve(params, &mut out) {
+            Outcome::Whole { app_status } => turn.end(ticket, out.0, app_status),
+            Outcome::Cut => turn.cut(ticket, out.0),
+        }
+    }
+}
+
+/// How an answer came out.
+enum Outcome {
+    Whole {
+        app_status: u32,
+    },
+    /// The web server has a part of an answer and must be able to see that it is no more than that.
+    Cut,
+}
+
+/// Why a handler has no answer, or not a whole one.
+enum Failure {
+    Error(BoxError),
+    Panic(String),
+}
+
+/// One request and its worker.
+struct Turn<'a> {
+    connection: &'a Arc<Connection>,
+    exchange: &'a Arc<Exchange>,
+    role: Role,
+}
+
+impl Turn<'_> {
+    fn serve(&self, params: Vec<u8>, out: &mut BodyWriter<'_>) -> Outcome {
+        let head = match self.read_request(params) {
+            Ok(head) => head,
+            Err(status) => return self.refuse(status, false, out),
+        };
+        let answers_head = head.request.method() == Method::HEAD;
+        match guard(|| self.run_handler(head)) {
+            Ok(reply) => self.send(reply, answers_head, out),
+            Err(failure) => self.fail(failure, answers_head, out),
+        }
+    }
+
+    /// The head of the request, or the status that refuses it.
+    fn read_request(&self, params: Vec<u8>) -> Result<RequestHead, StatusCode> {
+        let parsed = Params::parse(params).map_err(|_| BadRequest::Params);
+        let head = parsed.and_then(|params| read_head(self.exchange.set_params(params))).map_err(|bad| {
+            warn!("{}: refused: {bad}", self.describe());
+            self.connection.server.metrics.request_rejected();
+            bad.status()
+        })?;
+        let max_body = self.connection.server.settings.max_body;
+        if self.role != Role::Authorizer && head.content_length.is_some_and(|len| len > max_body) {
+            debug!("{}: refused: the body is larger than max_body", self.describe());
+            self.connection.server.metrics.request_rejected();
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        Ok(head)
+    }
+
+    fn run_handler(&self, head: RequestHead) -> Result<Reply, BoxError> {
+        let RequestHead { mut request, content_length } = head;
+        request.extensions_mut().insert(Served(self.exchange.clone()));
+        let body = |request: Request<()>| request.map(|()| Body::new(self.exchange.clone(), content_length));
+        let handlers = &self.connection.server.handlers;
+        match self.role {
+            Role::Responder => handlers.responder.as_ref().map(|handle| handle(body(request))),
+            Role::Authorizer => handlers.authorizer.as_ref().map(|handle| handle(request)),
+            Role::Filter => handlers.filter.as_ref().map(|handle| handle(body(request), self.filter_data())),
+        }
+        .unwrap_or_else(|| Err("no handler for this role".into()))
+    }
+
+    fn filter_data(&self) -> FilterData {
+        let number = |name| self.exchange.params().get_str(name).and_then(|text| text.parse().ok());
+        FilterData::new(self.exchange.clone(), number("FCGI_DATA_LENGTH"), number("FCGI_DATA_LAST_MOD"))
+    }
+
+    fn send(&self, reply: Reply, answers_head: bool, out: &mut BodyWriter<'_>) -> Outcome {
+        let Reply { response, variables } = reply;
+        let (parts, body) = response.into_parts();
+        let AppStatus(app_status) = parts.extensions.get().copied().unwrap_or_default();
+        let limits = self.connection.server.settings.head_limits();
+        let rule = match out.0.head(&parts, answers_head, body.facts(), &variables, limits) {
+            Ok(rule) => rule,
+            Err(error) => {
+                error!("{}: the handler's answer cannot be sent: {error}", self.describe());
+                return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answers_head, out);
+            }
+        };
+        if rule == BodyRule::Nothing {
+            return Outcome::Whole { app_status };
+        }
+        match guard(|| Ok(write_body(body, out)?)) {
+            Ok(()) if out.0.is_short() => {
+                warn!("{}: the body is shorter than its Content-Length", self.describe());
+                Outcome::Cut
+            }
+            Ok(()) => Outcome::Whole { app_status },
+            Err(failure) => self.fail(failure, answers_head, out),
+        }
+    }
+
+    /// A failure is a status while none was sent, and visible in any case.
+    fn fail(&self, failure: Failure, answers_head: bool, out: &mut BodyWriter<'_>) -> Outcome {
+        match failure.body_error() {
+            Some(error) => debug!("{}: the handler gave up: {error}", self.describe()),
+            None => warn!("{}: the handler failed: {failure}", self.describe()),
+        }
+        match out.0.progress() {
+            Progress::Sent => Outcome::Cut,
+            _ => self.refuse(failure.status(self.exchange.reason()), answers_head, out),
+        }
+    }
+
+    fn refuse(&self, status: StatusCode, answers_head: bool, out: &mut BodyWriter<'_>) -> Outcome {
+        out.0.refuse(status, answers_head);
+        Outcome::Whole { app_status: 0 }
+    }
+
+    /// Complete, then send.
+    fn end(&self, ticket: Ticket, answer: Answer<'_>, app_status: u32) {
+        let records = answer.into_end(ProtocolStatus::RequestComplete, app_status);
+        self.connection.server.metrics.request_completed();
+        if let Some(completed) = self.connection.complete(ticket) {
+            self.send_last(&records, completed.close);
+        }
+    }
+
+    /// The part of an answer that the web server has must not pass for the whole. Most web servers see that when
+    /// the connection ends without END_REQUEST. Where others are served on the connection, or were it would end the
+    /// process, the application status tells.
+    fn cut(&self, ticket: Ticket, answer: Answer<'_>) {
+        self.connection.server.metrics.request_completed();
+        let Some(completed) = self.connection.complete(ticket) else { return };
+        let is_aborted = self.exchange.reason() == Some(CancelReason::Aborted);
+        let must_end = is_aborted || self.connection.server.settings.always_end_requests;
+        if must_end || !self.connection.close_if_idle() {
+            let records = answer.into_end(ProtocolStatus::RequestComplete, CUT_STATUS);
+            self.send_last(&records, completed.close);
+        } else {
+            self.send_last(&answer.into_cut(), true);
+        }
+    }
+
+    fn send_last(&self, records: &[u8], close: bool) {
+        let Connection { socket, outbox, .. } = &**self.connection;
+        if let Err(error) = outbox.send(socket, &[records], close) {
+            // Web servers that have all they want go without waiting for END_REQUEST.
+            debug!("connection {}: the peer went before the end: {error}", self.connection.number());
+        }
+    }
+
+    /// What a log line says of the request. It comes from the client: escaped, and not all of it.
+    fn describe(&self) -> String {
+        const MOST: usize = 200;
+        let params = self.exchange.params();
+        let text = |name| {
+            let value = params.get(name).unwrap_or_default();
+            String::from_utf8_lossy(&value[..value.len().min(MOST)]).escape_debug().to_string()
+        };
+        format!("connection {}: {} {}", self.connection.number(), text("REQUEST_METHOD"), text("REQUEST_URI"))
+    }
+}
+
+/// Runs users' code. A panic stays with the request it happened in.
+fn guard<R>(run: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Failure> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(outcome) => outcome.map_err(Failure::Error),
+        Err(panic) => Err(Failure::Panic(panic_text(&*panic))),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("not a text").escape_debug().to_string()
+}
+
+fn write_body(body: SendBody, out: &mut BodyWriter<'_>) -> io::Result<()> {
+    match body.into_kind() {
+        Kind::Bytes { bytes, .. } => out.write_all(&bytes),
+        Kind::Reader(reader) => copy(reader, out),
+        Kind::Writer(write) => write(out),
+    }
+}
+
+/// Reads as much as a record carries at once, so that nothing is copied on the way.
+fn copy(mut reader: Box<dyn Read + Send>, out: &mut BodyWriter<'_>) -> io::Result<()> {
+    let mut buffer = vec![0; MAX_CONTENT_LEN];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(len) => out.write_all(&buffer[..len])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Failure {
+    /// The reason, when the handler failed because its input or output did.
+    fn body_error(&self) -> Option<BodyError> {
+        match self {
+            Failure::Error(error) => error.downcast_ref().and_then(BodyError::of),
+            Failure::Panic(_) => None,
+        }
+    }
+
+    fn status(&self, reason: Option<CancelReason>) -> StatusCode {
+        match (self.body_error(), reason) {
+            (_, Some(CancelReason::Deadline)) => StatusCode::GATEWAY_TIMEOUT,
+            (_, Some(CancelReason::Shutdown)) => StatusCode::SERVICE_UNAVAILABLE,
+            (Some(BodyError::TooLarge), _) => StatusCode::PAYLOAD_TOO_LARGE,
+            (Some(BodyError::TimedOut), _) => StatusCode::REQUEST_TIMEOUT,
+            (Some(_), _) => StatusCode::BAD_REQUEST,
+            (None, _) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error(error) => write!(f, "{}", error.to_string().escape_debug()),
+            Failure::Panic(text) => write!(f, "it panicked: {text}"),
+        }
+    }
+}
