@@ -17,7 +17,7 @@ use crate::cancellation::CancelReason;
 use crate::exchange::Exchange;
 use crate::outbox::{Outbox, Posted};
 use crate::pipe::{End, Patience};
-use crate::pool::Job;
+use crate::pool::{Job, Place};
 use crate::protocol::{
     put_unknown_type, Action, Completed, Decoder, Demux, Event, Limits, ProtocolError, Refusal, Refused, Started,
     Ticket, ValuesQuery,
@@ -63,7 +63,7 @@ pub(crate) enum ConnectionJob {
 }
 
 impl Job for ConnectionJob {
-    fn run(self) {
+    fn run(self, _: Place<'_>) {
         match self {
             ConnectionJob::Read(connection) => connection.serve(),
             ConnectionJob::Flush(connection) => connection.outbox.flush(&connection.socket),

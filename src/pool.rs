@@ -19,7 +19,20 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// Something to do on a pooled thread.
 pub(crate) trait Job: Send + 'static {
-    fn run(self);
+    /// `place` is the job's place among those that the pool admits. Who waits for the job to be over may submit the
+    /// next at once, so that it must be free before they are told.
+    fn run(self, place: Place<'_>);
+}
+
+/// A place in a pool, free again when it is dropped.
+pub(crate) struct Place<'a> {
+    admitted: &'a AtomicUsize,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.admitted.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How large a pool may become.
@@ -41,7 +54,7 @@ struct Shared<J> {
     limits: PoolLimits,
     sender: Sender<J>,
     receiver: Receiver<J>,
-    /// Jobs that were submitted and have not ended.
+    /// Places that are taken.
     admitted: AtomicUsize,
     threads: Mutex<Threads>,
     ended: Condvar,
@@ -181,8 +194,7 @@ impl<J: Job> Shared<J> {
                 if std::mem::take(&mut was_woken) {
                     self.pass_on_waking();
                 }
-                job.run();
-                self.admitted.fetch_sub(1, Ordering::Relaxed);
+                job.run(Place { admitted: &self.admitted });
             }
             match self.rest(&me, was_woken) {
                 Rest::Over => return,
@@ -276,7 +288,7 @@ mod tests {
     const LIMITS: PoolLimits = PoolLimits { threads: 3, waiting: 2, stack_len: 64 << 10 };
 
     impl<F: FnOnce() + Send + 'static> Job for F {
-        fn run(self) {
+        fn run(self, _: Place<'_>) {
             self();
         }
     }

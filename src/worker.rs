@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::error::BodyError;
 use crate::exchange::Exchange;
 use crate::handler::{AppStatus, BoxError, Reply};
-use crate::pool::Job;
+use crate::pool::{Job, Place};
 use crate::protocol::{ProtocolStatus, Role, Started, Ticket, MAX_CONTENT_LEN};
 use crate::request_ext::Served;
 use crate::send_body::{Kind, SendBody};
@@ -32,7 +32,7 @@ pub(crate) struct Work {
 }
 
 impl Job for Work {
-    fn run(self) {
+    fn run(self, place: Place<'_>) {
         let Work { connection, started } = self;
         let Started { ticket, role, params, handle: exchange } = started;
         // A request that was ended while it waited is over.
@@ -43,7 +43,9 @@ impl Job for Work {
         let to = Destination { socket, outbox, exchange: &exchange, id: ticket.id };
         let mut out = BodyWriter(Answer::new(to, Vec::new()));
         let turn = Turn { connection: &connection, exchange: &exchange, role };
-        match turn.serve(params, &mut out) {
+        let outcome = turn.serve(params, &mut out);
+        drop(place);
+        match outcome {
             Outcome::Whole { app_status } => turn.end(ticket, out.0, app_status),
             Outcome::Cut => turn.cut(ticket, out.0),
         }
