@@ -12,6 +12,8 @@ use log::{debug, warn};
 
 use crate::cancellation::CancelReason;
 use crate::connection::Connection;
+use crate::exchange::Exchange;
+use crate::protocol::Refusal;
 use crate::settings::Settings;
 use crate::shared::Shared;
 
@@ -66,14 +68,23 @@ fn check(connection: &Arc<Connection>, now: Instant) {
 fn check_requests(connection: &Arc<Connection>, now: Instant) {
     let settings = &connection.server.settings;
     let (refused, overdue_inputs) = connection.with_requests(|requests| requests.overdue(now, settings.read_timeout));
-    for refused in refused {
-        connection.refuse(refused);
-    }
+    refused.into_iter().for_each(|refused| connection.refuse_now(refused));
     overdue_inputs.iter().for_each(|exchange| exchange.end_overdue_input());
     let Some(request_timeout) = settings.request_timeout else { return };
-    for exchange in connection.exchanges().iter().filter(|exchange| exchange.age(now) >= request_timeout) {
-        connection.cancel(exchange, CancelReason::Deadline);
+    let is_overdue = |exchange: &Exchange| exchange.age(now) >= request_timeout;
+    cancel(connection, CancelReason::Deadline, is_overdue);
+}
+
+/// Cancels the active requests for which `is_due`, and answers those that no worker has; how many those are.
+pub(crate) fn cancel(connection: &Arc<Connection>, reason: CancelReason, is_due: impl Fn(&Exchange) -> bool) -> u64 {
+    let mut n_cancelled = 0;
+    for (ticket, exchange) in connection.active().into_iter().filter(|(_, exchange)| is_due(exchange)) {
+        n_cancelled += 1;
+        if let Some(completed) = connection.cancel(ticket, &exchange, reason) {
+            connection.refuse_now(completed.refused(Refusal::Overloaded));
+        }
     }
+    n_cancelled
 }
 
 #[cfg(test)]

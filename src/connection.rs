@@ -80,8 +80,6 @@ enum Stop {
     Violation(ProtocolError),
     /// The peer went on sending what nobody wants, longer than a body could be.
     Flood,
-    /// No thread could be had to send what the peer is slow to read.
-    NoThread,
 }
 
 impl fmt::Display for Stop {
@@ -91,7 +89,6 @@ impl fmt::Display for Stop {
             Stop::Lost(error) => write!(f, "lost: {error}"),
             Stop::Violation(error) => write!(f, "the web server broke the protocol: {error}"),
             Stop::Flood => f.write_str("the web server does not stop sending what nobody wants"),
-            Stop::NoThread => f.write_str("no thread to reply with"),
         }
     }
 }
@@ -133,35 +130,29 @@ impl Connection {
         look(&mut self.requests.lock())
     }
 
-    /// Cancels a request, once.
-    pub(crate) fn cancel(&self, exchange: &Exchange, reason: CancelReason) {
+    /// The requests whose handlers run or wait to run.
+    pub(crate) fn active(&self) -> Vec<(Ticket, Arc<Exchange>)> {
+        self.with_requests(|requests| requests.active())
+    }
+
+    /// Cancels a request, once. One that still waits for a worker is over with it, and comes back: nobody else will
+    /// answer it.
+    pub(crate) fn cancel(&self, ticket: Ticket, exchange: &Exchange, reason: CancelReason) -> Option<Completed> {
         if exchange.cancel(reason) {
             self.server.metrics.request_cancelled();
-            debug!("connection {}: a request was cancelled: {reason}", self.number);
+            debug!("connection {}: request {} was cancelled: {reason}", self.number, ticket.id);
         }
+        // A peer that closed its sending side only still gets its answers.
+        let is_over = reason != CancelReason::Disconnected && exchange.claim();
+        is_over.then(|| self.complete(ticket)).flatten()
     }
 
-    /// Cancels all requests; how many those are.
-    pub(crate) fn cancel_all(&self, reason: CancelReason) -> u64 {
-        let exchanges = self.exchanges();
-        exchanges.iter().for_each(|exchange| self.cancel(exchange, reason));
-        exchanges.len() as u64
-    }
-
-    pub(crate) fn exchanges(&self) -> Vec<Arc<Exchange>> {
-        self.with_requests(|requests| requests.handles().cloned().collect())
-    }
-
-    /// Answers a request that no handler will see.
-    pub(crate) fn refuse(self: &Arc<Self>, refused: Refused) -> bool {
-        if refused.refusal != Refusal::Aborted {
-            self.server.metrics.request_rejected();
+    /// Answers a request that no handler will see, without waiting. A peer that has read none of so many replies
+    /// loses the connection.
+    pub(crate) fn refuse_now(self: &Arc<Self>, refused: Refused) {
+        if self.post(&self.refusal(refused), refused.close) == Posted::Full {
+            self.shut();
         }
-        debug!("connection {}: request {} refused: {:?}", self.number, refused.id, refused.refusal);
-        if refused.close {
-            self.start_draining();
-        }
-        self.post(&refusal_records(refused.id, refused.refusal), refused.close)
     }
 
     /// Ends the connection at once, whatever it is doing.
@@ -206,24 +197,26 @@ impl Connection {
         self.times.activity.store(self.server.millis(now), Ordering::Relaxed);
     }
 
-    /// Sends without waiting for anybody but a peer that does not read its replies. `false` when that is impossible.
-    fn post(self: &Arc<Self>, bytes: &[u8], close: bool) -> bool {
-        loop {
-            match self.outbox.post(&self.socket, bytes, close) {
-                Posted::Done => return true,
-                Posted::Blocked => return self.flush_elsewhere(),
-                // The clock ends this: a peer that reads nothing for `write_timeout` loses the connection.
-                Posted::Full => self.outbox.wait_for_room(bytes.len()),
-            }
+    /// The records that refuse a request, and what else that means for the connection.
+    fn refusal(&self, refused: Refused) -> Vec<u8> {
+        if refused.refusal != Refusal::Aborted {
+            self.server.metrics.request_rejected();
         }
+        debug!("connection {}: request {} refused: {:?}", self.number, refused.id, refused.refusal);
+        if refused.close {
+            self.start_draining();
+        }
+        refusal_records(refused.id, refused.refusal)
     }
 
-    fn flush_elsewhere(self: &Arc<Self>) -> bool {
-        let submitted = self.server.readers.submit(ConnectionJob::Flush(self.clone()));
-        if submitted.is_err() {
+    /// Sends without waiting.
+    fn post(self: &Arc<Self>, bytes: &[u8], close: bool) -> Posted {
+        let posted = self.outbox.post(&self.socket, bytes, close);
+        if posted == Posted::Blocked && self.server.readers.submit(ConnectionJob::Flush(self.clone())).is_err() {
+            // Nobody could go on with the turn, and everybody would wait for it.
             self.shut();
         }
-        submitted.is_ok()
+        posted
     }
 
     fn serve(self: Arc<Self>) {
@@ -233,11 +226,16 @@ impl Connection {
             Stop::Violation(_) => warn!("connection {}: {stop}; closed", self.number),
             stop => debug!("connection {}: {stop}", self.number),
         }
-        for exchange in self.with_requests(Demux::disconnect) {
-            self.cancel(&exchange, CancelReason::Disconnected);
+        self.with_requests(Demux::disconnect);
+        let is_lost = !matches!(stop, Stop::EndOfStream);
+        for (ticket, exchange) in self.active() {
+            self.cancel(ticket, &exchange, CancelReason::Disconnected);
+            if is_lost && exchange.claim() {
+                // It waits for a worker, and nobody waits for it any more.
+                self.complete(ticket);
+            }
         }
-        // A peer that closed its sending side only still gets its answers.
-        if !matches!(stop, Stop::EndOfStream) {
+        if is_lost {
             self.shut();
         }
     }
@@ -320,10 +318,11 @@ impl Reader<'_> {
             Event::UnknownManagement { record_type } => {
                 let mut reply = Vec::new();
                 put_unknown_type(&mut reply, record_type);
-                self.post(&reply)
+                self.post(&reply, false);
             }
-            event => self.demultiplex(event, now),
+            event => self.demultiplex(event, now)?,
         }
+        Ok(())
     }
 
     fn demultiplex(&self, event: Event<'_>, now: Instant) -> Result<(), Stop> {
@@ -332,60 +331,51 @@ impl Reader<'_> {
         let new_exchange = |role| Arc::new(Exchange::new(role, server.pipe_limits(), server.settings.max_stderr));
         let action = connection.with_requests(|requests| requests.receive(event, now, new_exchange));
         match action.map_err(Stop::Violation)? {
-            Action::Nothing => Ok(()),
-            Action::Refuse(refused) => posted(connection.refuse(refused)),
+            Action::Nothing => {}
+            Action::Refuse(refused) => self.refuse(refused),
             Action::Start(started) => self.start(started),
-            Action::Content { handle, stream, content } => {
-                handle.input(stream).push(content, self.patience());
-                Ok(())
-            }
-            Action::EndOfStream { handle, stream } => {
-                handle.input(stream).end(End::Complete);
-                Ok(())
-            }
+            Action::Content { handle, stream, content } => handle.input(stream).push(content, self.patience()),
+            Action::EndOfStream { handle, stream } => handle.input(stream).end(End::Complete),
             Action::Abort { ticket, handle } => self.abort(ticket, &handle),
         }
+        Ok(())
     }
 
-    fn start(&self, started: Started<Arc<Exchange>>) -> Result<(), Stop> {
+    fn start(&self, started: Started<Arc<Exchange>>) {
         let connection = self.connection;
         connection.server.metrics.request_started();
         let work = Work { connection: connection.clone(), started };
-        match connection.server.workers.submit(work) {
-            Ok(()) => Ok(()),
-            Err(work) => self.refuse(work.started.ticket, Refusal::Overloaded),
+        if let Err(work) = connection.server.workers.submit(work) {
+            let completed = connection.complete(work.started.ticket);
+            completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Overloaded)));
         }
     }
 
-    /// The handler is told; a request that waits for a worker is ended here, in its stead.
-    fn abort(&self, ticket: Ticket, exchange: &Exchange) -> Result<(), Stop> {
-        self.connection.cancel(exchange, CancelReason::Aborted);
-        match exchange.claim() {
-            true => self.refuse(ticket, Refusal::Aborted),
-            false => Ok(()),
-        }
+    /// The handler is told. A request that waits for a worker ends here.
+    fn abort(&self, ticket: Ticket, exchange: &Exchange) {
+        let completed = self.connection.cancel(ticket, exchange, CancelReason::Aborted);
+        completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Aborted)));
     }
 
-    /// Ends an active request that no worker has.
-    fn refuse(&self, ticket: Ticket, refusal: Refusal) -> Result<(), Stop> {
-        match self.connection.complete(ticket) {
-            Some(completed) => posted(self.connection.refuse(completed.refused(refusal))),
-            None => Ok(()),
-        }
+    fn refuse(&self, refused: Refused) {
+        self.post(&self.connection.refusal(refused), refused.close);
     }
 
-    fn values(&mut self, content: &[u8], last: bool) -> Result<(), Stop> {
+    fn values(&mut self, content: &[u8], last: bool) {
         self.values.add(content);
-        if !last {
-            return Ok(());
+        if last {
+            let mut reply = Vec::new();
+            self.values.answer(&self.connection.server.capabilities, &mut reply);
+            self.post(&reply, false);
         }
-        let mut reply = Vec::new();
-        self.values.answer(&self.connection.server.capabilities, &mut reply);
-        self.post(&reply)
     }
 
-    fn post(&self, bytes: &[u8]) -> Result<(), Stop> {
-        posted(self.connection.post(bytes, false))
+    /// Sends without waiting for anybody but a peer that does not read its replies. The clock ends that: when it
+    /// reads nothing for `write_timeout`, the connection is closed.
+    fn post(&self, bytes: &[u8], close: bool) {
+        while self.connection.post(bytes, close) == Posted::Full {
+            self.connection.outbox.wait_for_room(bytes.len());
+        }
     }
 
     /// How long a body may hold up this connection when its handler is slow to read.
@@ -395,12 +385,5 @@ impl Reader<'_> {
             _ if self.connection.with_requests(|requests| requests.len()) == 1 => Patience::Brief,
             _ => Patience::None,
         }
-    }
-}
-
-fn posted(done: bool) -> Result<(), Stop> {
-    match done {
-        true => Ok(()),
-        false => Err(Stop::NoThread),
     }
 }

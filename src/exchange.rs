@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::cancellation::{CancelReason, Signal};
 use crate::cgi::Params;
+use crate::error::BodyError;
 use crate::pipe::{End, Pipe, PipeLimits};
 use crate::protocol::{Role, Stream};
 
@@ -79,7 +80,7 @@ impl Exchange {
 
     /// The web server stopped in the middle of an input.
     pub(crate) fn end_overdue_input(&self) {
-        self.inputs().for_each(|pipe| pipe.end(End::Failed(CancelReason::Deadline.body_error())));
+        self.inputs().for_each(|pipe| pipe.end_if_read(End::Failed(BodyError::TimedOut)));
     }
 
     pub(crate) fn reason(&self) -> Option<CancelReason> {

@@ -26,6 +26,8 @@ mod send_body;
 mod server;
 mod settings;
 mod shared;
+#[cfg(feature = "signals")]
+mod signals;
 mod socket;
 mod spool;
 mod unix_socket;
@@ -48,6 +50,9 @@ pub use server::Server;
 
 /// Serves the Responder role on the socket that this process was given, with the default limits.
 ///
+/// It is for programs that are nothing but a FastCGI server: with the feature `signals` it shuts down gracefully on
+/// SIGTERM, SIGINT and SIGUSR1, and then returns.
+///
 /// # Errors
 /// See [`Listener::inherited`] and [`Server::serve`].
 pub fn serve<F, R>(handler: F) -> Result<()>
@@ -55,5 +60,8 @@ where
     F: Fn(http::Request<Body>) -> R + Send + Sync + 'static,
     R: IntoResponse,
 {
-    Server::new().responder(handler).serve(Listener::inherited()?).map(drop)
+    let server = Server::new().responder(handler);
+    #[cfg(feature = "signals")]
+    let server = server.shutdown_on_signals();
+    server.serve(Listener::inherited()?).map(drop)
 }

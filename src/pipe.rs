@@ -116,6 +116,17 @@ impl Pipe {
         self.changed.notify_all();
     }
 
+    /// The web server has sent nothing for too long. While the handler has not read what came before, or the reader
+    /// waits for it, that is not to blame on the web server.
+    pub(crate) fn end_if_read(&self, end: End) {
+        let mut state = self.state.lock();
+        if state.chunks.is_empty() && state.spooled.is_empty() {
+            state.end.get_or_insert(end);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// The stream is over, and what was not read yet is dropped.
     pub(crate) fn abort(&self, error: BodyError) {
         let mut state = self.state.lock();
@@ -360,6 +371,17 @@ mod tests {
         aborted.abort(BodyError::Aborted);
         let (read, outcome) = read_all(&aborted);
         assert_eq!((read.as_slice(), failure(outcome)), (&b""[..], Some(BodyError::Aborted)));
+    }
+
+    #[test]
+    fn only_a_stream_that_was_read_can_be_overdue() {
+        let overdue = End::Failed(BodyError::TimedOut);
+        let pipe = pipe(100, 100);
+        pipe.push(b"abc", Patience::None);
+        pipe.end_if_read(overdue);
+        assert!(pipe.next(Vec::new()).is_ok_and(|chunk| chunk.is_some()));
+        pipe.end_if_read(overdue);
+        assert_eq!(failure(read_all(&pipe).1), Some(BodyError::TimedOut));
     }
 
     #[test]

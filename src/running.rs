@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use crate::cancellation::CancelReason;
+use crate::clock::cancel;
 use crate::error::{Error, Result};
 use crate::listener::Address;
 use crate::metrics::Metrics;
@@ -97,11 +98,8 @@ fn drain(server: &Arc<Shared>) -> u64 {
     if server.connections.wait_until_empty(Instant::now() + server.settings.shutdown_grace) {
         return 0;
     }
-    let mut cut_off = 0;
     let connections = server.connections.all();
-    for connection in &connections {
-        cut_off += connection.cancel_all(CancelReason::Shutdown);
-    }
+    let cut_off = connections.iter().map(|connection| cancel(connection, CancelReason::Shutdown, |_| true)).sum();
     drop(connections);
     // Handlers that look at their cancellation return, and their answers say 503; others are left behind.
     if !server.connections.wait_until_empty(Instant::now() + CANCELLED_TIME) {

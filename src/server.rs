@@ -47,6 +47,8 @@ pub struct Server {
     handlers: Handlers,
     settings: Settings,
     metrics: Metrics,
+    #[cfg(feature = "signals")]
+    signals: bool,
 }
 
 impl Server {
@@ -198,13 +200,24 @@ impl Server {
         self
     }
 
+    /// Begins the shutdown on SIGTERM, SIGINT and SIGUSR1, which is what web servers and supervisors send (multiwatch
+    /// and libfcgi's tools: SIGUSR1). A second signal ends the process at once.
+    ///
+    /// The signals belong to the whole process: this is for programs that are nothing but a FastCGI server.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    pub fn shutdown_on_signals(mut self) -> Server {
+        self.signals = true;
+        self
+    }
+
     /// The counters of this server, for a status page or a test.
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
     }
 
-    /// Serves until [`Shutdown::signal`](crate::Shutdown::signal) is called, which takes
-    /// [`spawn`](Self::spawn) to be of use; else for ever.
+    /// Serves until a shutdown has come to its end: one that a signal began, with the feature `signals` and
+    /// `shutdown_on_signals`, or never. To stop a server from within the program, [`spawn`](Self::spawn) it.
     ///
     /// # Errors
     /// The socket cannot be used, or no thread can be started.
@@ -232,24 +245,34 @@ impl Server {
             let server = server.clone();
             spawn_thread("fcgi-clock", move || clock::run(&server))?
         };
-        Ok(Running::new(server, address, wake, accepting, ticking))
+        let running = Running::new(server, address, wake, accepting, ticking);
+        #[cfg(feature = "signals")]
+        if self.signals {
+            crate::signals::shut_down_on_signals(running.shutdown())?;
+        }
+        Ok(running)
     }
 }
 
-fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
+pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
     let builder = thread::Builder::new().name(name.to_owned());
     builder.spawn(run).map_err(|error| Error::io("cannot start a thread", error))
 }
 
 fn accept_until_shutdown(server: &Arc<Shared>, listener: &Listener, woken: &UnixStream) {
     info!("listening on {}", listener.address());
+    let mut is_failing = false;
     while !server.is_draining() {
-        if let Err(error) = accept_or_wait(server, listener, woken) {
-            // Out of descriptors or memory: others may end, and accepting goes on.
+        let Err(error) = accept_or_wait(server, listener, woken) else {
+            is_failing = false;
+            continue;
+        };
+        // Out of descriptors or memory: others may end, and accepting goes on. One line is enough.
+        if !std::mem::replace(&mut is_failing, true) {
             error!("cannot accept: {error}");
-            // A failure to wait only makes the pause shorter.
-            let _: io::Result<()> = wait_for_wake(woken, ACCEPT_PAUSE);
         }
+        // A failure to wait only makes the pause shorter.
+        let _: io::Result<()> = wait_for_wake(woken, ACCEPT_PAUSE);
     }
     info!("no longer listening on {}", listener.address());
 }

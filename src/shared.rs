@@ -120,8 +120,13 @@ pub(crate) enum Admission {
 #[derive(Default)]
 pub(crate) struct Registry {
     connections: Mutex<HashMap<u64, Weak<Connection>>>,
-    changed: Condvar,
     next_number: AtomicU64,
+    /// There was none, and there is one now.
+    appeared: Condvar,
+    /// There is none any more.
+    emptied: Condvar,
+    /// The clock is to look up at once.
+    ticked: Condvar,
 }
 
 impl Registry {
@@ -131,12 +136,18 @@ impl Registry {
 
     pub(crate) fn add(&self, number: u64, connection: &Arc<Connection>) {
         self.connections.lock().insert(number, Arc::downgrade(connection));
-        self.changed.notify_all();
+        self.appeared.notify_all();
     }
 
     pub(crate) fn remove(&self, number: u64) {
-        self.connections.lock().remove(&number);
-        self.changed.notify_all();
+        let is_empty = {
+            let mut connections = self.connections.lock();
+            connections.remove(&number);
+            connections.is_empty()
+        };
+        if is_empty {
+            self.emptied.notify_all();
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -152,28 +163,27 @@ impl Registry {
     pub(crate) fn wait_until_empty(&self, deadline: Instant) -> bool {
         let mut connections = self.connections.lock();
         while !connections.is_empty() {
-            if self.changed.wait_until(&mut connections, deadline).timed_out() {
+            if self.emptied.wait_until(&mut connections, deadline).timed_out() {
                 return connections.is_empty();
             }
         }
         true
     }
 
-    /// Waits for `time`, and as long as there is no connection; not at all once it `is_over`.
+    /// Waits as long as there is no connection, and then for `time`; not at all once it `is_over`.
     pub(crate) fn wait_for_tick(&self, time: Duration, is_over: impl Fn() -> bool) {
         let mut connections = self.connections.lock();
         while connections.is_empty() && !is_over() {
-            self.changed.wait(&mut connections);
+            self.appeared.wait(&mut connections);
         }
-        if !is_over() {
-            let deadline = Instant::now() + time;
-            while !is_over() && !self.changed.wait_until(&mut connections, deadline).timed_out() {}
-        }
+        let deadline = Instant::now() + time;
+        while !is_over() && !self.ticked.wait_until(&mut connections, deadline).timed_out() {}
     }
 
     /// Wakes who waits for a tick.
     pub(crate) fn wake(&self) {
         drop(self.connections.lock());
-        self.changed.notify_all();
+        self.appeared.notify_all();
+        self.ticked.notify_all();
     }
 }

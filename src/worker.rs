@@ -34,21 +34,32 @@ pub(crate) struct Work {
 impl Job for Work {
     fn run(self, place: Place<'_>) {
         let Work { connection, started } = self;
-        let Started { ticket, role, params, handle: exchange } = started;
         // A request that was ended while it waited is over.
-        if !exchange.claim() {
+        if !started.handle.claim() {
             return;
         }
-        let Connection { socket, outbox, .. } = &*connection;
-        let to = Destination { socket, outbox, exchange: &exchange, id: ticket.id };
-        let mut out = BodyWriter(Answer::new(to, Vec::new()));
-        let turn = Turn { connection: &connection, exchange: &exchange, role };
-        let outcome = turn.serve(params, &mut out);
-        drop(place);
-        match outcome {
-            Outcome::Whole { app_status } => turn.end(ticket, out.0, app_status),
-            Outcome::Cut => turn.cut(ticket, out.0),
+        let ticket = started.ticket;
+        let turn = AssertUnwindSafe(|| answer(&connection, started, place));
+        // What a handler may do is guarded closer by. This is for what it leaves behind, such as a panicking drop.
+        if catch_unwind(turn).is_err() {
+            error!("connection {}: a panic behind request {}; closed", connection.number(), ticket.id);
+            connection.shut();
+            connection.complete(ticket);
         }
+    }
+}
+
+fn answer(connection: &Arc<Connection>, started: Started<Arc<Exchange>>, place: Place<'_>) {
+    let Started { ticket, role, params, handle: exchange } = started;
+    let Connection { socket, outbox, .. } = &**connection;
+    let to = Destination { socket, outbox, exchange: &exchange, id: ticket.id };
+    let mut out = BodyWriter(Answer::new(to, Vec::new()));
+    let turn = Turn { connection, exchange: &exchange, role };
+    let outcome = turn.serve(params, &mut out);
+    drop(place);
+    match outcome {
+        Outcome::Whole { app_status } => turn.end(ticket, out.0, app_status),
+        Outcome::Cut => turn.cut(ticket, out.0),
     }
 }
 

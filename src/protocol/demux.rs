@@ -201,12 +201,17 @@ impl<T: Clone> Demux<T> {
         self.settle(false)
     }
 
-    /// The connection is lost: the requests without a worker are forgotten, the handles of the others come back.
-    pub(crate) fn disconnect(&mut self) -> Vec<T> {
+    /// The connection is lost: the requests without all of their PARAMS are forgotten.
+    pub(crate) fn disconnect(&mut self) {
         self.closing = true;
         self.params_len = 0;
         self.requests.retain(|_, request| matches!(request.phase, Phase::Input { .. }));
-        self.requests.values().map(|request| request.handle.clone()).collect()
+    }
+
+    /// The requests whose handlers run or wait to run.
+    pub(crate) fn active(&self) -> Vec<(Ticket, T)> {
+        let active = self.requests.iter().filter(|(_, request)| matches!(request.phase, Phase::Input { .. }));
+        active.map(|(&id, request)| (Ticket { id, serial: request.serial }, request.handle.clone())).collect()
     }
 
     /// The requests for which the web server has let `patience` pass: those without all of their PARAMS are
@@ -224,10 +229,6 @@ impl<T: Clone> Demux<T> {
             }
         }
         (in_params.into_iter().filter_map(|id| self.refuse(id, Refusal::ParamsTimedOut)).collect(), in_body)
-    }
-
-    pub(crate) fn handles(&self) -> impl Iterator<Item = &T> {
-        self.requests.values().map(|request| &request.handle)
     }
 
     pub(crate) fn len(&self) -> usize {
