@@ -11,7 +11,7 @@ use log::warn;
 use crate::cgi::{put_head, put_refusal, AnswerBody, BodyRule, HeadError, HeadLimits};
 use crate::error::BodyError;
 use crate::exchange::Exchange;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Part};
 use crate::protocol::{
     put_end_of_stream, put_end_request, put_record, ProtocolStatus, RecordHeader, RecordType, RequestId, HEADER_LEN,
     MAX_CONTENT_LEN,
@@ -227,7 +227,7 @@ impl<'a> Answer<'a> {
 
 fn send(to: Destination<'_>, parts: &[&[u8]]) -> io::Result<()> {
     to.exchange.check_writable()?;
-    to.outbox.send(to.socket, parts, false).map_err(|_| BodyError::Disconnected.into())
+    to.outbox.send(to.socket, parts, Part::Some).map_err(|_| BodyError::Disconnected.into())
 }
 
 /// Where a streaming body is written to: see [`SendBody::writer`](crate::SendBody::writer).

@@ -15,12 +15,12 @@ use parking_lot::Mutex;
 
 use crate::cancellation::CancelReason;
 use crate::exchange::Exchange;
-use crate::outbox::{Outbox, Posted};
+use crate::outbox::{Outbox, Part, Posted};
 use crate::pipe::{End, Patience};
 use crate::pool::{Job, Place};
 use crate::protocol::{
-    put_unknown_type, Action, Completed, Decoder, Demux, Event, Limits, ProtocolError, Refusal, Refused, Started,
-    Ticket, ValuesQuery,
+    put_unknown_type, Action, CloseAfter, Completed, Decoder, Demux, Event, Limits, ProtocolError, Refusal, Refused,
+    Started, Ticket, ValuesQuery,
 };
 use crate::refusal::refusal_records;
 use crate::shared::Shared;
@@ -115,7 +115,7 @@ impl Connection {
         let completed = self.requests.lock().complete(ticket)?;
         self.server.metrics.request_ended();
         self.touch(Instant::now());
-        if completed.close {
+        if completed.close.is_some() {
             self.start_draining();
         }
         Some(completed)
@@ -150,7 +150,7 @@ impl Connection {
     /// Answers a request that no handler will see, without waiting. A peer that has read none of so many replies
     /// loses the connection.
     pub(crate) fn refuse_now(self: &Arc<Self>, refused: Refused) {
-        if self.post(&self.refusal(refused), refused.close) == Posted::Full {
+        if self.post(&self.refusal(refused), Part::Last(refused.close)) == Posted::Full {
             self.shut();
         }
     }
@@ -163,25 +163,20 @@ impl Connection {
 
     /// Ends the connection as soon as nothing is active on it.
     pub(crate) fn close_when_idle(self: &Arc<Self>) {
-        if self.with_requests(Demux::close_when_idle) {
-            self.start_draining();
-            self.post(b"", true);
-        }
+        let close = self.with_requests(Demux::close_when_idle);
+        close.into_iter().for_each(|close| self.close_after(close));
     }
 
-    /// Lets nothing more begin if nothing is active; whether that is so.
-    pub(crate) fn close_if_idle(&self) -> bool {
-        let is_idle = self.with_requests(|requests| {
-            let is_idle = requests.len() == 0;
-            if is_idle {
-                requests.close_when_idle();
-            }
-            is_idle
-        });
-        if is_idle {
-            self.start_draining();
-        }
-        is_idle
+    /// Ends the connection if nothing is active on it; whether that is so.
+    pub(crate) fn close_if_idle(self: &Arc<Self>) -> bool {
+        let idle = self.with_requests(|requests| (requests.len() == 0).then(|| requests.close_when_idle()));
+        idle.flatten().into_iter().for_each(|close| self.close_after(close));
+        idle.is_some()
+    }
+
+    fn close_after(self: &Arc<Self>, close: CloseAfter) {
+        self.start_draining();
+        self.post(b"", Part::Close(close));
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -203,15 +198,15 @@ impl Connection {
             self.server.metrics.request_rejected();
         }
         debug!("connection {}: request {} refused: {:?}", self.number, refused.id, refused.refusal);
-        if refused.close {
+        if refused.close.is_some() {
             self.start_draining();
         }
         refusal_records(refused.id, refused.refusal)
     }
 
     /// Sends without waiting.
-    fn post(self: &Arc<Self>, bytes: &[u8], close: bool) -> Posted {
-        let posted = self.outbox.post(&self.socket, bytes, close);
+    fn post(self: &Arc<Self>, bytes: &[u8], part: Part) -> Posted {
+        let posted = self.outbox.post(&self.socket, bytes, part);
         if posted == Posted::Blocked && self.server.readers.submit(ConnectionJob::Flush(self.clone())).is_err() {
             // Nobody could go on with the turn, and everybody would wait for it.
             self.shut();
@@ -318,7 +313,7 @@ impl Reader<'_> {
             Event::UnknownManagement { record_type } => {
                 let mut reply = Vec::new();
                 put_unknown_type(&mut reply, record_type);
-                self.post(&reply, false);
+                self.post(&reply, Part::Some);
             }
             event => self.demultiplex(event, now)?,
         }
@@ -358,7 +353,7 @@ impl Reader<'_> {
     }
 
     fn refuse(&self, refused: Refused) {
-        self.post(&self.connection.refusal(refused), refused.close);
+        self.post(&self.connection.refusal(refused), Part::Last(refused.close));
     }
 
     fn values(&mut self, content: &[u8], last: bool) {
@@ -366,14 +361,14 @@ impl Reader<'_> {
         if last {
             let mut reply = Vec::new();
             self.values.answer(&self.connection.server.capabilities, &mut reply);
-            self.post(&reply, false);
+            self.post(&reply, Part::Some);
         }
     }
 
     /// Sends without waiting for anybody but a peer that does not read its replies. The clock ends that: when it
     /// reads nothing for `write_timeout`, the connection is closed.
-    fn post(&self, bytes: &[u8], close: bool) {
-        while self.connection.post(bytes, close) == Posted::Full {
+    fn post(&self, bytes: &[u8], part: Part) {
+        while self.connection.post(bytes, part) == Posted::Full {
             self.connection.outbox.wait_for_room(bytes.len());
         }
     }

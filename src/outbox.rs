@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::protocol::CloseAfter;
 use crate::socket::Socket;
 
 /// How many bytes may wait for their turn. Workers with more wait themselves; a reader that has more to say to a
@@ -28,10 +29,23 @@ struct Outgoing {
     queued: Vec<u8>,
     /// Since when the thread that has the turn has it.
     turn: Option<Instant>,
-    /// To be shut down for writing once `queued` is empty.
-    closing: bool,
+    /// How many answers have ended, in `queued` or before.
+    n_ended: u64,
+    /// To be shut down for writing once so many have, and `queued` is empty.
+    close_after: Option<CloseAfter>,
     /// Nothing can be sent any more: an error, or shut down.
     closed: bool,
+}
+
+/// What bytes are for the answers of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A part of an answer, or none of one.
+    Some,
+    /// The last of an answer, and perhaps of the connection.
+    Last(Option<CloseAfter>),
+    /// Nothing, but the connection is to be closed.
+    Close(CloseAfter),
 }
 
 /// What became of bytes that were posted.
@@ -46,14 +60,13 @@ pub(crate) enum Posted {
 }
 
 impl Outbox {
-    /// Sends whole records and blocks until the kernel, or the thread that is writing, has them. With `close`, the
-    /// connection is shut down for writing behind them.
-    pub(crate) fn send(&self, socket: &Socket, parts: &[&[u8]], close: bool) -> io::Result<()> {
-        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    /// Sends whole records and blocks until the kernel, or the thread that is writing, has them.
+    pub(crate) fn send(&self, socket: &Socket, bytes: &[&[u8]], part: Part) -> io::Result<()> {
+        let len = bytes.iter().map(|piece| piece.len()).sum::<usize>();
         let mut outgoing = self.outgoing.lock();
         while outgoing.turn.is_some() && !outgoing.closed {
             if outgoing.queued.len() + len <= MAX_QUEUED / 4 {
-                outgoing.queue(parts, close);
+                outgoing.queue(bytes, part);
                 return Ok(());
             }
             self.changed.wait(&mut outgoing);
@@ -62,15 +75,15 @@ impl Outbox {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         outgoing.turn = Some(Instant::now());
-        outgoing.closing |= close;
+        outgoing.count(part);
         drop(outgoing);
         // Whoever had the turn before has sent what was queued, so that these are the next bytes.
-        let sent = socket.write_all(parts);
+        let sent = socket.write_all(bytes);
         self.end_turn(socket, sent)
     }
 
     /// Sends whole records without ever blocking.
-    pub(crate) fn post(&self, socket: &Socket, bytes: &[u8], close: bool) -> Posted {
+    pub(crate) fn post(&self, socket: &Socket, bytes: &[u8], part: Part) -> Posted {
         let mut outgoing = self.outgoing.lock();
         if outgoing.closed {
             return Posted::Done;
@@ -78,7 +91,7 @@ impl Outbox {
         if outgoing.queued.len() + bytes.len() > MAX_QUEUED {
             return Posted::Full;
         }
-        outgoing.queue(&[bytes], close);
+        outgoing.queue(&[bytes], part);
         if outgoing.turn.is_some() {
             return Posted::Done;
         }
@@ -142,7 +155,7 @@ impl Outbox {
             }
             if outgoing.queued.is_empty() {
                 outgoing.turn = None;
-                let shut = outgoing.closing && !outgoing.closed;
+                let shut = outgoing.is_over() && !outgoing.closed;
                 outgoing.closed |= shut;
                 drop(outgoing);
                 if shut {
@@ -161,9 +174,25 @@ impl Outbox {
 }
 
 impl Outgoing {
-    fn queue(&mut self, parts: &[&[u8]], close: bool) {
-        parts.iter().for_each(|part| self.queued.extend_from_slice(part));
-        self.closing |= close;
+    fn queue(&mut self, bytes: &[&[u8]], part: Part) {
+        bytes.iter().for_each(|piece| self.queued.extend_from_slice(piece));
+        self.count(part);
+    }
+
+    fn count(&mut self, part: Part) {
+        let close = match part {
+            Part::Some => None,
+            Part::Last(close) => {
+                self.n_ended += 1;
+                close
+            }
+            Part::Close(close) => Some(close),
+        };
+        self.close_after = self.close_after.or(close);
+    }
+
+    fn is_over(&self) -> bool {
+        self.close_after.is_some_and(|CloseAfter(n)| self.n_ended >= n)
     }
 
     fn close(&mut self) {
@@ -189,12 +218,24 @@ mod tests {
     fn closing_shuts_down_behind_the_last_byte() {
         let (socket, mut theirs) = pair();
         let outbox = Outbox::default();
-        outbox.send(&socket, &[b"one, ", b"two"], false).expect("sent");
-        outbox.send(&socket, &[b", three"], true).expect("sent");
-        assert_eq!(outbox.send(&socket, &[b"late"], false).map_err(|e| e.kind()), Err(io::ErrorKind::BrokenPipe));
+        outbox.send(&socket, &[b"one, ", b"two"], Part::Some).expect("sent");
+        outbox.send(&socket, &[b", three"], Part::Last(Some(CloseAfter(1)))).expect("sent");
+        assert_eq!(outbox.send(&socket, &[b"late"], Part::Some).map_err(|e| e.kind()), Err(io::ErrorKind::BrokenPipe));
         let mut received = String::new();
         theirs.read_to_string(&mut received).expect("the end");
         assert_eq!(received, "one, two, three");
+    }
+
+    #[test]
+    fn closing_waits_for_the_answers_that_are_on_their_way() {
+        let (socket, mut theirs) = pair();
+        let outbox = Outbox::default();
+        outbox.send(&socket, &[b"last to leave the map, "], Part::Last(Some(CloseAfter(2)))).expect("sent");
+        outbox.send(&socket, &[b"first to"], Part::Some).expect("sent");
+        assert_eq!(outbox.post(&socket, b" leave it", Part::Last(None)), Posted::Done);
+        let mut received = String::new();
+        theirs.read_to_string(&mut received).expect("the end");
+        assert_eq!(received, "last to leave the map, first to leave it");
     }
 
     #[test]
@@ -204,15 +245,15 @@ mod tests {
         let piece = vec![b'x'; 100 << 10];
         let mut posted = 0;
         let last = loop {
-            match outbox.post(&socket, &piece, false) {
+            match outbox.post(&socket, &piece, Part::Some) {
                 Posted::Done => posted += 1,
                 other => break other,
             }
         };
         assert_eq!(last, Posted::Blocked);
         posted += 1;
-        assert_eq!(outbox.post(&socket, b"behind", false), Posted::Done);
-        assert_eq!(outbox.post(&socket, &[0; MAX_QUEUED], false), Posted::Full);
+        assert_eq!(outbox.post(&socket, b"behind", Part::Some), Posted::Done);
+        assert_eq!(outbox.post(&socket, &[0; MAX_QUEUED], Part::Some), Posted::Full);
         assert!(outbox.is_stuck(Instant::now() + Duration::from_secs(1), Duration::from_secs(1)));
         let flusher = {
             let (socket, outbox) = (socket.clone(), outbox.clone());
@@ -234,8 +275,9 @@ mod tests {
                 let (socket, outbox) = (socket.clone(), outbox.clone());
                 thread::spawn(move || {
                     let record = vec![byte; 1000];
-                    (0..200)
-                        .for_each(|_| outbox.send(&socket, &[&record[..500], &record[500..]], false).expect("sent"));
+                    (0..200).for_each(|_| {
+                        outbox.send(&socket, &[&record[..500], &record[500..]], Part::Some).expect("sent")
+                    });
                 })
             })
             .collect();
@@ -251,13 +293,13 @@ mod tests {
     fn a_closed_outbox_wakes_who_waits_for_room() {
         let (socket, _theirs) = pair();
         let outbox = Arc::new(Outbox::default());
-        while outbox.post(&socket, &vec![0; MAX_QUEUED], false) == Posted::Done {}
+        while outbox.post(&socket, &vec![0; MAX_QUEUED], Part::Some) == Posted::Done {}
         let waiter = {
             let outbox = outbox.clone();
             thread::spawn(move || outbox.wait_for_room(MAX_QUEUED))
         };
         outbox.close();
         waiter.join().expect("woken");
-        assert_eq!(outbox.post(&socket, b"x", false), Posted::Done);
+        assert_eq!(outbox.post(&socket, b"x", Part::Some), Posted::Done);
     }
 }

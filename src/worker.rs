@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode};
 use log::{debug, error, warn};
 
 use crate::answer::{Answer, BodyWriter, Destination, Progress};
@@ -17,8 +17,9 @@ use crate::connection::Connection;
 use crate::error::BodyError;
 use crate::exchange::Exchange;
 use crate::handler::{AppStatus, BoxError, Reply};
+use crate::outbox::Part;
 use crate::pool::{Job, Place};
-use crate::protocol::{ProtocolStatus, Role, Started, Ticket, MAX_CONTENT_LEN};
+use crate::protocol::{CloseAfter, ProtocolStatus, Role, Started, Ticket, MAX_CONTENT_LEN};
 use crate::request_ext::Served;
 use crate::send_body::{Kind, SendBody};
 
@@ -89,13 +90,17 @@ impl Turn<'_> {
     fn serve(&self, params: Vec<u8>, out: &mut BodyWriter<'_>) -> Outcome {
         let head = match self.read_request(params) {
             Ok(head) => head,
-            Err(status) => return self.refuse(status, false, out),
+            Err(status) => return self.refuse(status, self.answers_head(), out),
         };
-        let answers_head = head.request.method() == Method::HEAD;
+        let answers_head = self.answers_head();
         match guard(|| self.run_handler(head)) {
             Ok(reply) => self.send(reply, answers_head, out),
             Err(failure) => self.fail(failure, answers_head, out),
         }
+    }
+
+    fn answers_head(&self) -> bool {
+        self.exchange.params().get("REQUEST_METHOD") == Some(b"HEAD")
     }
 
     /// The head of the request, or the status that refuses it.
@@ -196,13 +201,13 @@ impl Turn<'_> {
             let records = answer.into_end(ProtocolStatus::RequestComplete, CUT_STATUS);
             self.send_last(&records, completed.close);
         } else {
-            self.send_last(&answer.into_cut(), true);
+            self.send_last(&answer.into_cut(), completed.close);
         }
     }
 
-    fn send_last(&self, records: &[u8], close: bool) {
+    fn send_last(&self, records: &[u8], close: Option<CloseAfter>) {
         let Connection { socket, outbox, .. } = &**self.connection;
-        if let Err(error) = outbox.send(socket, &[records], close) {
+        if let Err(error) = outbox.send(socket, &[records], Part::Last(close)) {
             // Web servers that have all they want go without waiting for END_REQUEST.
             debug!("connection {}: the peer went before the end: {error}", self.connection.number());
         }

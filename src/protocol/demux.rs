@@ -27,6 +27,8 @@ pub(crate) struct Demux<T> {
     closing: bool,
     /// It is closing, and none was: what begins now is too late.
     closed: bool,
+    /// The requests that have left the map or never came into it: each is being answered, or was.
+    n_ended: u64,
 }
 
 /// What one connection may ask for.
@@ -103,7 +105,7 @@ pub(crate) enum Action<'a, T> {
 pub(crate) struct Refused {
     pub(crate) id: RequestId,
     pub(crate) refusal: Refusal,
-    pub(crate) close: bool,
+    pub(crate) close: Option<CloseAfter>,
 }
 
 /// A request whose PARAMS are complete.
@@ -119,9 +121,16 @@ pub(crate) struct Started<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Completed {
     pub(crate) id: RequestId,
-    /// The connection is to be closed behind END_REQUEST.
-    pub(crate) close: bool,
+    /// It was the last of its connection.
+    pub(crate) close: Option<CloseAfter>,
 }
+
+/// The connection is to be closed when so many of its requests have been answered.
+///
+/// Answers leave the map in one order and may reach the socket in another: the last one to leave the map must not
+/// close the connection on those that are still on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CloseAfter(pub(crate) u64);
 
 impl Completed {
     pub(crate) fn refused(self, refusal: Refusal) -> Refused {
@@ -162,7 +171,15 @@ impl Refusal {
 
 impl<T: Clone> Demux<T> {
     pub(crate) fn new(limits: Limits) -> Demux<T> {
-        Demux { requests: HashMap::default(), limits, next_serial: 0, params_len: 0, closing: false, closed: false }
+        Demux {
+            requests: HashMap::default(),
+            limits,
+            next_serial: 0,
+            params_len: 0,
+            closing: false,
+            closed: false,
+            n_ended: 0,
+        }
     }
 
     /// Takes in one event; `new_handle` is called when it begins a request.
@@ -188,7 +205,7 @@ impl<T: Clone> Demux<T> {
         let request = self.requests.get(&ticket.id).filter(|request| request.serial == ticket.serial)?;
         let keep_conn = request.keep_conn;
         self.remove(ticket.id);
-        Some(Completed { id: ticket.id, close: self.settle(keep_conn) })
+        Some(Completed { id: ticket.id, close: self.end(keep_conn) })
     }
 
     /// The connection is one too many: it closes behind the first request that it refuses.
@@ -196,9 +213,10 @@ impl<T: Clone> Demux<T> {
         self.closing = true;
     }
 
-    /// The connection is to be closed as soon as no request is active. Whether that is now; it is said once.
-    pub(crate) fn close_when_idle(&mut self) -> bool {
-        self.settle(false)
+    /// The connection is to be closed as soon as no request is active. If none is, that is said now, and once.
+    pub(crate) fn close_when_idle(&mut self) -> Option<CloseAfter> {
+        self.closing = true;
+        self.close()
     }
 
     /// The connection is lost: the requests without all of their PARAMS are forgotten.
@@ -258,7 +276,7 @@ impl<T: Clone> Demux<T> {
         let role = match self.limits.admit(begin.role, n_requests) {
             Ok(role) => role,
             Err(refusal) => {
-                return Ok(Action::Refuse(Refused { id, refusal, close: self.settle(keep_conn) }));
+                return Ok(Action::Refuse(Refused { id, refusal, close: self.end(keep_conn) }));
             }
         };
         let (serial, phase) = (self.next_serial, Phase::Params(Vec::new()));
@@ -341,7 +359,7 @@ impl<T: Clone> Demux<T> {
 
     fn refuse(&mut self, id: RequestId, refusal: Refusal) -> Option<Refused> {
         let keep_conn = self.remove(id)?.keep_conn;
-        Some(Refused { id, refusal, close: self.settle(keep_conn) })
+        Some(Refused { id, refusal, close: self.end(keep_conn) })
     }
 
     fn remove(&mut self, id: RequestId) -> Option<Request<T>> {
@@ -352,12 +370,17 @@ impl<T: Clone> Demux<T> {
         Some(request)
     }
 
-    /// A request has ended: whether the connection is to be closed behind it. That is said once.
-    fn settle(&mut self, keep_conn: bool) -> bool {
+    /// A request is not active any more, and will be answered.
+    fn end(&mut self, keep_conn: bool) -> Option<CloseAfter> {
+        self.n_ended += 1;
         self.closing |= !keep_conn;
+        self.close()
+    }
+
+    fn close(&mut self) -> Option<CloseAfter> {
         let closes = self.closing && !self.closed && self.requests.is_empty();
         self.closed |= closes;
-        closes
+        closes.then_some(CloseAfter(self.n_ended))
     }
 }
 

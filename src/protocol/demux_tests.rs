@@ -138,7 +138,7 @@ fn every_state_has_one_outcome_for_every_record() {
 
 #[test]
 fn requests_beyond_the_limits_are_refused_and_not_kept() {
-    let refused = |refusal| Action::Refuse(Refused { id: 9, refusal, close: false });
+    let refused = |refusal| Action::Refuse(Refused { id: 9, refusal, close: None });
     let one = Limits { max_requests: 1, ..LIMITS };
     let responder = Limits { roles: Roles { responder: true, ..Roles::default() }, ..LIMITS };
     let filter = Limits { roles: Roles { filter: true, ..Roles::default() }, ..LIMITS };
@@ -164,7 +164,7 @@ fn requests_beyond_the_limits_are_refused_and_not_kept() {
 
 #[test]
 fn params_over_a_limit_end_the_request_and_free_their_bytes() {
-    let refused = |id, refusal| Action::Refuse(Refused { id, refusal, close: false });
+    let refused = |id, refusal| Action::Refuse(Refused { id, refusal, close: None });
     let mut bench = Bench::new(LIMITS);
     (1..=3).for_each(|id| drop(bench.act(begin(id, 1, true))));
     assert_eq!(bench.act(content(1, Stream::Params, &[0; 10])), Action::Nothing);
@@ -191,7 +191,7 @@ fn params_come_whole_whatever_the_records_were() {
 fn a_ticket_ends_its_own_request_once_and_never_a_successor() {
     let mut bench = Bench::new(LIMITS);
     let first = bench.start(1, 1);
-    assert_eq!(bench.demux.complete(first), Some(Completed { id: 1, close: false }));
+    assert_eq!(bench.demux.complete(first), Some(Completed { id: 1, close: None }));
     assert_eq!(bench.demux.complete(first), None);
     let second = bench.start(1, 1);
     assert_eq!(bench.demux.complete(first), None);
@@ -205,18 +205,18 @@ fn the_connection_closes_behind_the_last_request_once_one_did_not_keep_it() {
     let kept = bench.start(1, 1);
     bench.act(begin(2, 1, false));
     let aborted = bench.act(Event::Abort { id: 2 });
-    assert_eq!(aborted, Action::Refuse(Refused { id: 2, refusal: Refusal::Aborted, close: false }));
-    assert_eq!(bench.demux.complete(kept), Some(Completed { id: 1, close: true }));
+    assert_eq!(aborted, Action::Refuse(Refused { id: 2, refusal: Refusal::Aborted, close: None }));
+    assert_eq!(bench.demux.complete(kept), Some(Completed { id: 1, close: Some(CloseAfter(2)) }));
 }
 
 #[test]
 fn what_begins_on_a_closed_connection_is_too_late() {
     let mut bench = Bench::new(LIMITS);
     let ticket = bench.start(1, 1);
-    assert!(!bench.demux.close_when_idle());
+    assert_eq!(bench.demux.close_when_idle(), None);
     let last = bench.start(2, 1);
-    assert_eq!(bench.demux.complete(ticket), Some(Completed { id: 1, close: false }));
-    assert_eq!(bench.demux.complete(last), Some(Completed { id: 2, close: true }));
+    assert_eq!(bench.demux.complete(ticket), Some(Completed { id: 1, close: None }));
+    assert_eq!(bench.demux.complete(last), Some(Completed { id: 2, close: Some(CloseAfter(2)) }));
     bench.act(begin(3, 1, true));
     assert_eq!((bench.demux.len(), bench.act(end(3, Stream::Params))), (0, Action::Nothing));
 }
@@ -230,7 +230,7 @@ fn overdue_params_are_refused_and_overdue_bodies_reported() {
     let patience = Duration::from_secs(5);
     assert_eq!(bench.demux.overdue(bench.now + patience / 2, patience), (vec![], vec![]));
     let (refused, bodies) = bench.demux.overdue(bench.now + patience, patience);
-    assert_eq!(refused, [Refused { id: 1, refusal: Refusal::ParamsTimedOut, close: false }]);
+    assert_eq!(refused, [Refused { id: 1, refusal: Refusal::ParamsTimedOut, close: None }]);
     assert_eq!(bodies, [2], "an authorizer has no body to wait for");
 }
 
@@ -243,5 +243,5 @@ fn a_lost_connection_forgets_what_has_no_worker() {
     bench.demux.disconnect();
     assert_eq!(bench.demux.active(), [(ticket, 2)]);
     assert_eq!((bench.demux.len(), bench.demux.params_len), (1, 0));
-    assert_eq!(bench.demux.complete(ticket), Some(Completed { id: 2, close: true }));
+    assert_eq!(bench.demux.complete(ticket), Some(Completed { id: 2, close: Some(CloseAfter(1)) }));
 }

@@ -16,7 +16,7 @@ mod record;
 mod values;
 
 pub(crate) use decoder::{Decoder, Event};
-pub(crate) use demux::{Action, Completed, Demux, Limits, Refusal, Refused, Roles, Started, Ticket};
+pub(crate) use demux::{Action, CloseAfter, Completed, Demux, Limits, Refusal, Refused, Roles, Started, Ticket};
 pub(crate) use error::ProtocolError;
 pub(crate) use pairs::{parse_pairs, Pair, PairsError};
 pub(crate) use record::{
