@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use http::{response, StatusCode};
 use log::warn;
 
+use crate::cancellation::CancelReason;
 use crate::cgi::{put_head, put_refusal, AnswerBody, BodyRule, HeadError, HeadLimits};
 use crate::error::BodyError;
 use crate::exchange::Exchange;
@@ -227,7 +228,11 @@ impl<'a> Answer<'a> {
 
 fn send(to: Destination<'_>, parts: &[&[u8]]) -> io::Result<()> {
     to.exchange.check_writable()?;
-    to.outbox.send(to.socket, parts, Part::Some).map_err(|_| BodyError::Disconnected.into())
+    to.outbox.send(to.socket, parts, Part::Some).map_err(|_| {
+        // A writer can be the first to meet the end of a connection.
+        to.exchange.cancel(CancelReason::Disconnected);
+        BodyError::Disconnected.into()
+    })
 }
 
 /// Where a streaming body is written to: see [`SendBody::writer`](crate::SendBody::writer).
@@ -256,7 +261,7 @@ impl std::fmt::Debug for BodyWriter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cancellation::CancelReason;
+    use crate::metrics::Metrics;
     use crate::pipe::PipeLimits;
     use crate::protocol::Role;
     use std::io::Read;
@@ -276,7 +281,8 @@ mod tests {
     impl Bench {
         fn new() -> Bench {
             let (ours, peer) = UnixStream::pair().expect("a pair");
-            let exchange = Exchange::new(Role::Responder, PipeLimits { buffer: 0, max_len: 0 }, 100);
+            let exchange =
+                Exchange::new(Role::Responder, PipeLimits { buffer: 0, max_len: 0 }, 100, Metrics::default());
             Bench { socket: Socket::Unix(ours), outbox: Outbox::default(), exchange, peer }
         }
 

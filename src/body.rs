@@ -229,11 +229,12 @@ impl fmt::Debug for FilterData {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use crate::pipe::{End, Patience, PipeLimits};
     use crate::protocol::Role;
 
     fn exchange(pushed: &[u8], end: Option<End>) -> Arc<Exchange> {
-        let exchange = Exchange::new(Role::Filter, PipeLimits { buffer: 1000, max_len: 1000 }, 0);
+        let exchange = Exchange::new(Role::Filter, PipeLimits { buffer: 1000, max_len: 1000 }, 0, Metrics::default());
         for stream in [Stream::Stdin, Stream::Data] {
             exchange.input(stream).push(pushed, Patience::None);
             end.into_iter().for_each(|end| exchange.input(stream).end(end));

@@ -139,7 +139,6 @@ impl Connection {
     /// answer it.
     pub(crate) fn cancel(&self, ticket: Ticket, exchange: &Exchange, reason: CancelReason) -> Option<Completed> {
         if exchange.cancel(reason) {
-            self.server.metrics.request_cancelled();
             debug!("connection {}: request {} was cancelled: {reason}", self.number, ticket.id);
         }
         // A peer that closed its sending side only still gets its answers.
@@ -323,7 +322,7 @@ impl Reader<'_> {
     fn demultiplex(&self, event: Event<'_>, now: Instant) -> Result<(), Stop> {
         let connection = self.connection;
         let server = &connection.server;
-        let new_exchange = |role| Arc::new(Exchange::new(role, server.pipe_limits(), server.settings.max_stderr));
+        let new_exchange = |role| Arc::new(server.new_exchange(role));
         let action = connection.with_requests(|requests| requests.receive(event, now, new_exchange));
         match action.map_err(Stop::Violation)? {
             Action::Nothing => {}

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::cancellation::{CancelReason, Signal};
 use crate::cgi::Params;
 use crate::error::BodyError;
+use crate::metrics::Metrics;
 use crate::pipe::{End, Pipe, PipeLimits};
 use crate::protocol::{Role, Stream};
 
@@ -25,10 +26,11 @@ pub(crate) struct Exchange {
     claimed: AtomicBool,
     begun: Instant,
     params: OnceLock<Params>,
+    metrics: Metrics,
 }
 
 impl Exchange {
-    pub(crate) fn new(role: Role, limits: PipeLimits, max_stderr: usize) -> Exchange {
+    pub(crate) fn new(role: Role, limits: PipeLimits, max_stderr: usize, metrics: Metrics) -> Exchange {
         Exchange {
             signal: Signal::default(),
             stdin: Pipe::new(limits),
@@ -38,6 +40,7 @@ impl Exchange {
             claimed: AtomicBool::new(false),
             begun: Instant::now(),
             params: OnceLock::new(),
+            metrics,
         }
     }
 
@@ -69,6 +72,7 @@ impl Exchange {
     pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
         let first = self.signal.fire(reason);
         if first {
+            self.metrics.request_cancelled();
             self.inputs().for_each(|pipe| match reason {
                 // The peer may have closed its sending side only: a body that has arrived can still be read.
                 CancelReason::Disconnected => pipe.end(End::Failed(reason.body_error())),
@@ -206,14 +210,14 @@ mod tests {
 
     #[test]
     fn only_one_claims_a_request() {
-        let exchange = Exchange::new(Role::Responder, LIMITS, 10);
+        let exchange = Exchange::new(Role::Responder, LIMITS, 10, Metrics::default());
         assert!(exchange.claim());
         assert!(!exchange.claim());
     }
 
     #[test]
     fn stderr_is_bounded_and_harmless() {
-        let exchange = Exchange::new(Role::Responder, LIMITS, 10);
+        let exchange = Exchange::new(Role::Responder, LIMITS, 10, Metrics::default());
         exchange.add_stderr(b"a\r\nb\x1b[");
         exchange.add_stderr(b"0123456789");
         assert_eq!(exchange.take_stderr(), b"a?\nb?[0123");
@@ -222,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_half_closed_peer_still_gets_its_complete_body_read_and_its_answer() {
-        let exchange = Exchange::new(Role::Responder, LIMITS, 10);
+        let exchange = Exchange::new(Role::Responder, LIMITS, 10, Metrics::default());
         let stdin = exchange.input(Stream::Stdin);
         stdin.push(b"all", Patience::None);
         stdin.end(End::Complete);
@@ -234,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_aborted_request_neither_reads_nor_writes() {
-        let exchange = Exchange::new(Role::Filter, LIMITS, 10);
+        let exchange = Exchange::new(Role::Filter, LIMITS, 10, Metrics::default());
         exchange.input(Stream::Data).push(b"data", Patience::None);
         assert!(exchange.cancel(CancelReason::Aborted));
         assert!(!exchange.cancel(CancelReason::Disconnected));

@@ -9,11 +9,12 @@ use log::warn;
 use parking_lot::{Condvar, Mutex};
 
 use crate::connection::{Connection, ConnectionJob};
+use crate::exchange::Exchange;
 use crate::handler::Handlers;
 use crate::metrics::Metrics;
 use crate::pipe::PipeLimits;
 use crate::pool::{Pool, PoolLimits};
-use crate::protocol::{Capabilities, Limits};
+use crate::protocol::{Capabilities, Limits, Role};
 use crate::settings::Settings;
 use crate::worker::Work;
 
@@ -62,8 +63,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn pipe_limits(&self) -> PipeLimits {
-        PipeLimits { buffer: self.settings.body_buffer, max_len: self.settings.max_body }
+    pub(crate) fn new_exchange(&self, role: Role) -> Exchange {
+        let limits = PipeLimits { buffer: self.settings.body_buffer, max_len: self.settings.max_body };
+        Exchange::new(role, limits, self.settings.max_stderr, self.metrics.clone())
     }
 
     /// What to do with one more connection.
