@@ -12,6 +12,9 @@ mod clock;
 mod connection;
 mod error;
 mod exchange;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod listener;
 mod metrics;

@@ -119,6 +119,11 @@ impl Outbox {
         self.changed.notify_all();
     }
 
+    /// Whether all was sent and the connection shut down for writing, or nothing can be sent any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.outgoing.lock().closed
+    }
+
     /// Whether a write has been under way for `patience`.
     pub(crate) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
         let turn = self.outgoing.lock().turn;

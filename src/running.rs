@@ -19,6 +19,13 @@ use crate::shared::Shared;
 /// How long cancelled handlers have to return before they are left behind.
 const CANCELLED_TIME: Duration = Duration::from_secs(1);
 
+/// How long a web server has to close its side of a connection that is over. A reset while it still sends could cost
+/// it the answer.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// How often a shutdown looks whether it is complete.
+const DRAIN_TICK: Duration = Duration::from_millis(10);
+
 /// A server on its own threads: see [`Server::spawn`](crate::Server::spawn).
 ///
 /// Dropping it leaves the server running; [`join`](Self::join) waits for its end.
@@ -95,17 +102,33 @@ impl Running {
 /// Lets active requests finish within the grace period; how many did not.
 fn drain(server: &Arc<Shared>) -> u64 {
     server.connections.all().iter().for_each(|connection| connection.close_when_idle());
-    if server.connections.wait_until_empty(Instant::now() + server.settings.shutdown_grace) {
-        return 0;
+    let mut n_cut_off = 0;
+    if !wait_until_answered(server, server.settings.shutdown_grace) {
+        let connections = server.connections.all();
+        n_cut_off = connections.iter().map(|connection| cancel(connection, CancelReason::Shutdown, |_| true)).sum();
+        drop(connections);
+        // Handlers that look at their cancellation return; others are left behind.
+        wait_until_answered(server, CANCELLED_TIME);
     }
-    let connections = server.connections.all();
-    let cut_off = connections.iter().map(|connection| cancel(connection, CancelReason::Shutdown, |_| true)).sum();
-    drop(connections);
-    // Handlers that look at their cancellation return, and their answers say 503; others are left behind.
-    if !server.connections.wait_until_empty(Instant::now() + CANCELLED_TIME) {
+    if !server.connections.wait_until_empty(Instant::now() + LINGER_TIME) {
         server.connections.all().iter().for_each(|connection| connection.shut());
     }
-    cut_off
+    n_cut_off
+}
+
+/// Waits until every answer has been sent and every connection shut down behind it; whether that was within `time`.
+fn wait_until_answered(server: &Shared, time: Duration) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if server.connections.all().iter().all(|connection| connection.outbox.is_closed()) {
+            return true;
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return false;
+        }
+        server.connections.wait_until_empty(deadline.min(now + DRAIN_TICK));
+    }
 }
 
 impl Shutdown {

@@ -29,11 +29,7 @@ fn decoded<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Meaning {
     meaning
 }
 
-fn decode(
-    decoder: &mut Decoder,
-    rest: &mut &[u8],
-    seen: &mut Vec<Seen>,
-) -> Option<crate::protocol::ProtocolError> {
+fn decode(decoder: &mut Decoder, rest: &mut &[u8], seen: &mut Vec<Seen>) -> Option<crate::protocol::ProtocolError> {
     loop {
         let len_before = rest.len();
         match decoder.next(rest) {

@@ -28,7 +28,10 @@ pub(super) fn meaning(session: &[u8]) -> Meaning {
     let mut seen = Vec::new();
     let mut rest = session;
     let (error, between_records) = loop {
-        let Some((record, behind)) = Record::split_off(rest) else { break (None, rest.is_empty()) };
+        let Some((record, behind)) = Record::split_off(rest) else {
+            let is_cut = !std::mem::take(&mut rest).is_empty();
+            break (None, !is_cut);
+        };
         rest = behind;
         if let Some(error) = record.violation() {
             break (Some(error), false);

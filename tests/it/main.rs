@@ -1,0 +1,21 @@
+//! Black-box tests: the demo program, driven over the wire by web servers that share no code with the crate.
+#![allow(clippy::unwrap_used)]
+
+mod demo;
+mod http;
+mod nginx;
+mod peer;
+mod shutdown;
+mod soak;
+mod tidy;
+mod wire_abort;
+mod wire_basic;
+mod wire_body;
+mod wire_ids;
+mod wire_keep;
+mod wire_management;
+mod wire_overload;
+mod wire_params;
+mod wire_response;
+mod wire_roles;
+mod wire_violations;

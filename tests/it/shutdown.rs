@@ -1,0 +1,121 @@
+//! Verifies that a shutdown finishes what runs, bounds what does not end, and disturbs no other process.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use crate::demo::{over_both, wait_until, Demo};
+use crate::peer::Connection;
+
+fn begin_sleeping(demo: &Demo, ms: u32) -> Connection {
+    let mut connection = demo.connect();
+    connection.request(1).get(&format!("/sleep?ms={ms}")).send();
+    // The answer to a question that came behind it says that it was begun.
+    connection.assert_usable();
+    connection
+}
+
+fn refuses_connections(address: &str) -> bool {
+    let connected: io::Result<()> = match address.strip_prefix("unix:") {
+        Some(path) => UnixStream::connect(path).map(drop),
+        None => TcpStream::connect(address).map(drop),
+    };
+    connected.is_err()
+}
+
+#[test]
+fn what_runs_is_finished_and_what_is_idle_is_closed() {
+    for signal in ["TERM", "INT", "USR1"] {
+        for demo in [Demo::unix(&[]), Demo::tcp(&[])] {
+            let mut idle = demo.connect();
+            idle.request(1).get("/hello").send();
+            assert_eq!(idle.answer(1).status, 200);
+            let mut busy = begin_sleeping(&demo, 300);
+            demo.signal(signal);
+            idle.assert_closed();
+            assert_eq!(busy.answer(1).text(), "slept 300 ms\n");
+            busy.assert_closed();
+            let address = demo.address().to_owned();
+            assert_eq!(demo.ended().code(), Some(0));
+            assert!(refuses_connections(&address));
+        }
+    }
+}
+
+#[test]
+fn the_grace_period_bounds_what_does_not_end() {
+    let demo = Demo::unix(&["--shutdown-grace", "100"]);
+    let mut deaf = begin_sleeping(&demo, 60_000);
+    let mut listening = demo.connect();
+    listening.request(1).get("/wait-abort").send();
+    listening.assert_usable();
+    let begun = Instant::now();
+    demo.signal("TERM");
+    assert_eq!(listening.answer(1).text().trim_end(), "shutdown");
+    deaf.assert_closed();
+    assert_eq!(demo.ended().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_request_that_waits_for_a_worker_is_told_when_the_grace_is_over() {
+    let demo = Demo::unix(&["--workers", "1", "--shutdown-grace", "100"]);
+    let mut deaf = begin_sleeping(&demo, 60_000);
+    let mut waiting = demo.connect();
+    waiting.request(1).get("/hello").send();
+    waiting.assert_usable();
+    demo.signal("TERM");
+    assert_eq!(waiting.answer(1).status, 503);
+    deaf.assert_closed();
+    assert_eq!(demo.ended().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let demo = Demo::unix(&[]);
+    let _busy = begin_sleeping(&demo, 60_000);
+    demo.signal("TERM");
+    let address = demo.address().to_owned();
+    wait_until("the first signal to be seen", || refuses_connections(&address));
+    demo.signal("TERM");
+    assert_eq!(demo.ended().code(), Some(128 + 15));
+}
+
+#[test]
+fn a_multiplexed_connection_finishes_all_that_runs_on_it() {
+    over_both(&[], |demo| {
+        let mut connection = demo.connect();
+        for id in 1..=8 {
+            connection.request(id).get(&format!("/sleep?ms={}", 20 * id)).send();
+        }
+        connection.assert_usable();
+        (1..=8).for_each(|id| assert_eq!(connection.answer(id).status, 200));
+    });
+    let demo = Demo::unix(&[]);
+    let mut connection = demo.connect();
+    (1..=8).for_each(|id| connection.request(id).get(&format!("/sleep?ms={}", 40 * id)).send());
+    connection.assert_usable();
+    demo.signal("TERM");
+    (1..=8).for_each(|id| assert_eq!(connection.answer(id).text(), format!("slept {} ms\n", 40 * id)));
+    connection.assert_closed();
+    assert_eq!(demo.ended().code(), Some(0));
+}
+
+#[test]
+fn processes_on_the_same_socket_do_not_disturb_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shared");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (stays, goes) = (Demo::inheriting(&listener, &[]), Demo::inheriting(&listener, &[]));
+    let address = format!("unix:{}", path.display());
+    assert_eq!((stays.address(), goes.address()), (address.as_str(), address.as_str()));
+    assert_eq!(goes.stop().code(), Some(0));
+    for _ in 0..50 {
+        let mut connection = Connection::open(&address);
+        connection.request(1).get("/hello").closing().send();
+        assert_eq!(connection.answer(1).text(), "hello, world\n");
+    }
+    assert_eq!(stays.stop().code(), Some(0));
+    assert!(path.exists(), "the socket belongs to the launcher");
+}
