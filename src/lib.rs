@@ -4,10 +4,12 @@
 #[cfg(not(unix))]
 compile_error!("fcgi needs a Unix system");
 
+mod accept;
 mod answer;
 mod body;
 mod cancellation;
 mod cgi;
+mod cgi_program;
 mod clock;
 mod connection;
 mod error;
@@ -19,6 +21,7 @@ mod handler;
 mod listener;
 mod metrics;
 mod outbox;
+mod peers;
 mod pipe;
 mod pool;
 mod protocol;
@@ -33,6 +36,8 @@ mod shared;
 mod signals;
 mod socket;
 mod spool;
+#[cfg(feature = "systemd")]
+mod systemd;
 mod unix_socket;
 mod worker;
 
@@ -44,20 +49,21 @@ pub use error::{BodyError, Error, Result};
 pub use exchange::{Cancellation, Stderr};
 pub use handler::{AppStatus, Decision, IntoResponse};
 pub use http;
-pub use listener::{Address, Listener};
+pub use listener::{Address, Listener, UnixBinding};
 pub use metrics::{Metrics, Snapshot};
 pub use request_ext::RequestExt;
 pub use running::{Report, Running, Shutdown};
 pub use send_body::SendBody;
 pub use server::Server;
 
-/// Serves the Responder role on the socket that this process was given, with the default limits.
+/// Serves the Responder role on the socket that this process was given, with the default limits, or answers the one
+/// request that a web server runs it for as a plain CGI program.
 ///
 /// It is for programs that are nothing but a FastCGI server: with the feature `signals` it shuts down gracefully on
 /// SIGTERM, SIGINT and SIGUSR1, and then returns.
 ///
 /// # Errors
-/// See [`Listener::inherited`] and [`Server::serve`].
+/// See [`Server::serve_inherited`].
 pub fn serve<F, R>(handler: F) -> Result<()>
 where
     F: Fn(http::Request<Body>) -> R + Send + Sync + 'static,
@@ -66,5 +72,5 @@ where
     let server = Server::new().responder(handler);
     #[cfg(feature = "signals")]
     let server = server.shutdown_on_signals();
-    server.serve(Listener::inherited()?).map(drop)
+    server.serve_inherited().map(drop)
 }

@@ -13,7 +13,7 @@ use rustix::net::{sockopt, AddressFamily};
 
 use crate::error::{Error, Result};
 use crate::socket::Socket;
-use crate::unix_socket;
+use crate::unix_socket::{self, Permissions};
 
 /// A socket on which web servers connect.
 ///
@@ -43,6 +43,50 @@ enum Kind {
     Unix(UnixListener),
 }
 
+/// A Unix socket to be made: see [`Listener::unix`].
+#[derive(Clone, Debug)]
+pub struct UnixBinding {
+    path: PathBuf,
+    permissions: Permissions,
+}
+
+impl UnixBinding {
+    /// Who may connect, as `chmod` has it: connecting takes the right to write. Usual is `0o660` with the web
+    /// server's group. Without it the process's umask decides.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> UnixBinding {
+        self.permissions.mode = Some(mode);
+        self
+    }
+
+    /// The owner of the socket file, by number. Only root may give files away.
+    #[must_use]
+    pub fn owner(mut self, uid: u32) -> UnixBinding {
+        self.permissions.owner = Some(uid);
+        self
+    }
+
+    /// The group of the socket file, by number: any for root, one of its own for another process.
+    #[must_use]
+    pub fn group(mut self, gid: u32) -> UnixBinding {
+        self.permissions.group = Some(gid);
+        self
+    }
+
+    /// Listens there; see [`Listener::bind`] for what happens to a file at the path. While the socket is made, the
+    /// umask of the process is 0177 for a moment.
+    ///
+    /// # Errors
+    /// The path is in use, too long for a socket, or may not be used by this process; or the permissions cannot be
+    /// had.
+    pub fn bind(self) -> Result<Listener> {
+        let context = format!("cannot listen on unix:{}", self.path.display());
+        let (listener, file) =
+            unix_socket::bind(self.path, self.permissions).map_err(|error| Error::io(context, error))?;
+        Ok(Listener { _file: Some(file), ..Listener::from(listener) })
+    }
+}
+
 /// Where a listener can be reached: displayed as `unix:/path` or `127.0.0.1:9000`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -59,23 +103,45 @@ impl Listener {
     /// # Errors
     /// The address is malformed, in use, or may not be used by this process.
     pub fn bind(address: &str) -> Result<Listener> {
-        let context = || format!("cannot listen on {address}");
         match address.strip_prefix("unix:") {
-            Some(path) => {
-                let (listener, file) =
-                    unix_socket::bind(PathBuf::from(path)).map_err(|error| Error::io(context(), error))?;
-                Ok(Listener { _file: Some(file), ..Listener::from(listener) })
+            Some(path) => Listener::unix(path).bind(),
+            None => {
+                let bound = TcpListener::bind(address);
+                Ok(bound.map_err(|error| Error::io(format!("cannot listen on {address}"), error))?.into())
             }
-            None => Ok(TcpListener::bind(address).map_err(|error| Error::io(context(), error))?.into()),
         }
     }
 
-    /// Takes the socket that this process was given as file descriptor 0 (FastCGI 2.2), as spawn-fcgi, mod_fcgid,
-    /// lighttpd, multiwatch and systemd's `StandardInput=socket` do.
+    /// A Unix socket at `path` with permissions of its own. They are set before anybody can connect.
+    ///
+    /// ```no_run
+    /// // User 33 and group 33 are www-data on Debian: `id www-data`.
+    /// let listener = fcgi::Listener::unix("/run/app.sock").mode(0o660).group(33).bind()?;
+    /// # Ok::<(), fcgi::Error>(())
+    /// ```
+    pub fn unix(path: impl Into<PathBuf>) -> UnixBinding {
+        UnixBinding { path: path.into(), permissions: Permissions::default() }
+    }
+
+    /// Takes the socket that this process was given: with the feature `systemd` the first of LISTEN_FDS, else file
+    /// descriptor 0 (FastCGI 2.2), as spawn-fcgi, mod_fcgid, lighttpd, multiwatch, and systemd with
+    /// `StandardInput=socket` pass it.
     ///
     /// # Errors
-    /// File descriptor 0 is not a listening socket. The message says what to do.
+    /// There is none. The message says what to do.
     pub fn inherited() -> Result<Listener> {
+        #[cfg(feature = "systemd")]
+        if let Some(listener) = crate::systemd::listener()? {
+            return Ok(listener);
+        }
+        Listener::stdin()
+    }
+
+    /// Takes the socket that is file descriptor 0.
+    ///
+    /// # Errors
+    /// It is not a listening socket. The message says what to do.
+    pub fn stdin() -> Result<Listener> {
         let context = "this process was given no listening socket on file descriptor 0: start it from a web server \
                        or with spawn-fcgi, or listen on an address with Listener::bind";
         let stdin = io::stdin();

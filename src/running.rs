@@ -135,6 +135,10 @@ impl Shutdown {
     /// Begins the shutdown: no connection is accepted any more, active requests are finished. Calling it again
     /// changes nothing.
     pub fn signal(&self) {
+        #[cfg(feature = "systemd")]
+        if !self.server.is_draining() {
+            crate::systemd::notify_stopping();
+        }
         self.server.start_draining();
         // The accept loop ends when it can read from the other end; a full pipe has woken it before.
         let _: std::io::Result<()> = (&*self.wake).write_all(b"!");

@@ -1,29 +1,25 @@
-//! The builder of a server, and its accept loop.
+//! The builder of a server.
 
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use http::Request;
-use log::{error, info};
 
+use crate::accept::Accept;
 use crate::body::{Body, FilterData};
+use crate::cgi_program;
 use crate::clock;
-use crate::connection::{Connection, ConnectionJob};
 use crate::error::{Error, Result};
 use crate::handler::{self, Decision, Handlers, IntoResponse};
-use crate::listener::{wait_for_wake, Listener};
+use crate::listener::Listener;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::protocol::MAX_CONTENT_LEN;
 use crate::running::{Report, Running};
 use crate::settings::Settings;
-use crate::shared::{Admission, Shared};
-use crate::socket::Socket;
-
-/// How long the accept loop waits when connections cannot be taken: too many are open, here or in the process.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+use crate::shared::Shared;
 
 /// Builds a FastCGI server: handlers, limits and deadlines.
 ///
@@ -47,6 +43,7 @@ pub struct Server {
     handlers: Handlers,
     settings: Settings,
     metrics: Metrics,
+    peers: Peers,
     #[cfg(feature = "signals")]
     signals: bool,
 }
@@ -200,6 +197,29 @@ impl Server {
         self
     }
 
+    /// Lets only web servers at this address, or in this range (`10.0.0.0/8`), connect over TCP. Each call adds one;
+    /// without any, all may, unless FCGI_WEB_SERVER_ADDRS lists those that may (FastCGI 3.2). Others are closed.
+    ///
+    /// # Errors
+    /// It is no address and no range.
+    pub fn allow_address(mut self, address: &str) -> Result<Server> {
+        self.peers.allow_address(address)?;
+        Ok(self)
+    }
+
+    /// Lets only processes of this user connect over Unix sockets, on systems that tell (Linux). Each call adds one,
+    /// and so does [`allow_group`](Self::allow_group): who matches any may connect, others are closed.
+    pub fn allow_user(mut self, uid: u32) -> Server {
+        self.peers.allow_user(uid);
+        self
+    }
+
+    /// Lets only processes of this group connect over Unix sockets: see [`allow_user`](Self::allow_user).
+    pub fn allow_group(mut self, gid: u32) -> Server {
+        self.peers.allow_group(gid);
+        self
+    }
+
     /// Begins the shutdown on SIGTERM, SIGINT and SIGUSR1, which is what web servers and supervisors send (multiwatch
     /// and libfcgi's tools: SIGUSR1). A second signal ends the process at once.
     ///
@@ -225,21 +245,37 @@ impl Server {
         self.spawn(listener)?.join()
     }
 
+    /// Serves whatever this process was given: the socket of [`Listener::inherited`], or the one request that a web
+    /// server runs it for as a plain CGI program. After an answer with an application status other than 0 such a
+    /// program exits with it.
+    ///
+    /// # Errors
+    /// It was given neither; the message says what to do. Else as [`serve`](Self::serve).
+    pub fn serve_inherited(self) -> Result<Report> {
+        match Listener::inherited() {
+            Ok(listener) => self.serve(listener),
+            Err(_) if cgi_program::is_cgi() => self.serve_cgi(),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Serves on threads of its own.
     ///
     /// # Errors
-    /// The socket cannot be used, or no thread can be started.
-    pub fn spawn(self, listener: impl Into<Listener>) -> Result<Running> {
+    /// The socket cannot be used, no thread can be started, or FCGI_WEB_SERVER_ADDRS lists what is no address.
+    pub fn spawn(mut self, listener: impl Into<Listener>) -> Result<Running> {
         let listener = listener.into();
         let cannot = |error| Error::io(format!("cannot serve on {}", listener.address()), error);
+        if let Ok(list) = std::env::var("FCGI_WEB_SERVER_ADDRS") {
+            self.peers.allow_listed(&list)?;
+        }
         listener.prepare().map_err(cannot)?;
         let (wake, woken) = UnixStream::pair().map_err(cannot)?;
         let address = listener.address().clone();
         let server = Arc::new(Shared::new(self.settings, self.handlers, self.metrics));
         let accepting = {
-            let server = server.clone();
-            let accept = move || accept_until_shutdown(&server, &listener, &woken);
-            spawn_thread("fcgi-accept", accept)?
+            let accepting = Accept { server: server.clone(), listener, peers: self.peers, woken };
+            spawn_thread("fcgi-accept", move || accepting.run())?
         };
         let ticking = {
             let server = server.clone();
@@ -250,58 +286,21 @@ impl Server {
         if self.signals {
             crate::signals::shut_down_on_signals(running.shutdown())?;
         }
+        #[cfg(feature = "systemd")]
+        crate::systemd::notify_ready();
         Ok(running)
+    }
+
+    fn serve_cgi(self) -> Result<Report> {
+        let server = Arc::new(Shared::new(self.settings, self.handlers, self.metrics));
+        match cgi_program::answer(&server)? {
+            0 => Ok(Report { completed: 1, cut_off: 0 }),
+            app_status => std::process::exit(i32::try_from(app_status).unwrap_or(1)),
+        }
     }
 }
 
 pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
     let builder = thread::Builder::new().name(name.to_owned());
     builder.spawn(run).map_err(|error| Error::io("cannot start a thread", error))
-}
-
-fn accept_until_shutdown(server: &Arc<Shared>, listener: &Listener, woken: &UnixStream) {
-    info!("listening on {}", listener.address());
-    let mut is_failing = false;
-    while !server.is_draining() {
-        let Err(error) = accept_or_wait(server, listener, woken) else {
-            is_failing = false;
-            continue;
-        };
-        // Out of descriptors or memory: others may end, and accepting goes on. One line is enough.
-        if !std::mem::replace(&mut is_failing, true) {
-            error!("cannot accept: {error}");
-        }
-        // A failure to wait only makes the pause shorter.
-        let _: io::Result<()> = wait_for_wake(woken, ACCEPT_PAUSE);
-    }
-    info!("no longer listening on {}", listener.address());
-}
-
-fn accept_or_wait(server: &Arc<Shared>, listener: &Listener, woken: &UnixStream) -> io::Result<()> {
-    let admission = server.admission();
-    if admission == Admission::Wait {
-        return wait_for_wake(woken, ACCEPT_PAUSE);
-    }
-    match listener.accept() {
-        Ok(socket) => {
-            serve_connection(server, socket, admission);
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.wait(woken),
-        // The peer went away before it was accepted.
-        Err(error) if is_of_one_connection(&error) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | InvalidInput)
-}
-
-fn serve_connection(server: &Arc<Shared>, socket: Socket, admission: Admission) {
-    let connection = Connection::new(server, socket, admission == Admission::Refuse);
-    if server.readers.submit(ConnectionJob::Read(connection)).is_err() {
-        error!("no thread for a connection; closed");
-    }
 }

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{chown, Gid, Mode, Uid};
+use rustix::process::umask;
 
 /// Removes the socket file when it is dropped, if it is still the one that was made.
 #[derive(Debug)]
@@ -13,12 +16,44 @@ pub(crate) struct SocketFile {
     inode: (u64, u64),
 }
 
+/// Who may connect to a socket file. What is `None` stays as the process has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Permissions {
+    pub(crate) mode: Option<u32>,
+    pub(crate) owner: Option<u32>,
+    pub(crate) group: Option<u32>,
+}
+
 /// Listens at `path`. A stale socket there is replaced.
-pub(crate) fn bind(path: PathBuf) -> io::Result<(UnixListener, SocketFile)> {
+pub(crate) fn bind(path: PathBuf, permissions: Permissions) -> io::Result<(UnixListener, SocketFile)> {
     remove_stale(&path)?;
-    let listener = UnixListener::bind(&path)?;
-    let inode = inode(&path)?;
-    Ok((listener, SocketFile { path, inode }))
+    let listener = permissions.bind(&path)?;
+    let file = SocketFile { inode: inode(&path)?, path };
+    permissions.apply(&file.path)?;
+    Ok((listener, file))
+}
+
+impl Permissions {
+    /// Until all is as it should be nobody else can connect: connecting takes the right to write.
+    fn bind(self, path: &Path) -> io::Result<UnixListener> {
+        if self.mode.is_none() && self.owner.is_none() && self.group.is_none() {
+            return UnixListener::bind(path);
+        }
+        let before = umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        umask(before);
+        bound
+    }
+
+    fn apply(self, path: &Path) -> io::Result<()> {
+        if self.owner.is_some() || self.group.is_some() {
+            chown(path, self.owner.map(Uid::from_raw), self.group.map(Gid::from_raw))?;
+        }
+        match self.mode {
+            Some(mode) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Removes a socket that nobody listens on. A live one is an error, and so is any other file.
@@ -60,25 +95,65 @@ mod tests {
         let path = dir.path().join("socket");
         drop(UnixListener::bind(&path).expect("bound"));
         assert!(path.exists(), "stale");
-        let (listener, file) = bind(path.clone()).expect("replaced");
+        let (listener, file) = bind(path.clone(), Permissions::default()).expect("replaced");
         assert!(UnixStream::connect(&path).is_ok());
         drop((listener, file));
         assert!(!path.exists());
     }
 
     #[test]
+    fn the_mode_is_as_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("socket");
+        for mode in [0o600, 0o660, 0o666] {
+            let permissions = Permissions { mode: Some(mode), ..Permissions::default() };
+            let bound = bind(path.clone(), permissions).expect("bound");
+            assert_eq!(fs::metadata(&path).expect("a file").mode() & 0o777, mode);
+            drop(bound);
+        }
+    }
+
+    #[test]
+    fn a_socket_without_its_permissions_is_not_made_reachable() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("socket");
+        // Nobody may give a file to this user: it is the one number that means "none".
+        let permissions = Permissions { owner: Some(u32::MAX - 1), mode: Some(0o666), group: None };
+        if let Ok((_listener, _file)) = bind(path.clone(), permissions) {
+            assert_eq!(fs::metadata(&path).expect("a file").uid(), u32::MAX - 1, "root may");
+        } else {
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_an_error() {
+        for len in [108, 109, 4096] {
+            let path = PathBuf::from(format!("/tmp/{}", "x".repeat(len - 5)));
+            let error = bind(path.clone(), Permissions::default()).map(drop).expect_err("too long");
+            assert!(!path.exists(), "{error}");
+        }
+    }
+
+    #[test]
     fn a_live_socket_and_other_files_are_left_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let live = dir.path().join("live");
-        let (_listener, _file) = bind(live.clone()).expect("bound");
-        assert_eq!(bind(live.clone()).map(drop).map_err(|e| e.kind()), Err(io::ErrorKind::AddrInUse));
+        let (_listener, _file) = bind(live.clone(), Permissions::default()).expect("bound");
+        assert_eq!(
+            bind(live.clone(), Permissions::default()).map(drop).map_err(|e| e.kind()),
+            Err(io::ErrorKind::AddrInUse)
+        );
         assert!(live.exists());
         let text = dir.path().join("text");
         fs::write(&text, "precious").expect("written");
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&text, &link).expect("linked");
         for path in [text.clone(), link, dir.path().to_path_buf()] {
-            assert_eq!(bind(path).map(drop).map_err(|e| e.kind()), Err(io::ErrorKind::AlreadyExists));
+            assert_eq!(
+                bind(path, Permissions::default()).map(drop).map_err(|e| e.kind()),
+                Err(io::ErrorKind::AlreadyExists)
+            );
         }
         assert_eq!(fs::read_to_string(text).expect("still there"), "precious");
     }
@@ -87,7 +162,7 @@ mod tests {
     fn a_socket_that_another_process_made_since_is_not_removed() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
-        let (listener, file) = bind(path.clone()).expect("bound");
+        let (listener, file) = bind(path.clone(), Permissions::default()).expect("bound");
         fs::remove_file(&path).expect("removed");
         let _other = UnixListener::bind(&path).expect("bound");
         drop((listener, file));

@@ -81,17 +81,21 @@ fn milliseconds(options: &mut Parser) -> Result<Duration, lexopt::Error> {
 }
 
 fn run(options: Options) -> fcgi::Result<()> {
-    let listener = match options.listen {
-        Some(address) => Listener::bind(&address)?,
-        None => Listener::inherited()?,
-    };
     let metrics = options.server.metrics();
-    let running = options
+    let server = options
         .server
         .responder(move |request| routes::respond(request, &metrics))
         .authorizer(roles::authorize)
-        .filter(roles::filter)
-        .spawn(listener)?;
+        .filter(roles::filter);
+    let listener = match options.listen {
+        Some(address) => Listener::bind(&address)?,
+        None => match Listener::inherited() {
+            Ok(listener) => listener,
+            // Not a server, then: perhaps a web server runs it as a CGI program.
+            Err(_) => return server.serve_inherited().map(drop),
+        },
+    };
+    let running = server.spawn(listener)?;
     announce(&running);
     running.join()?;
     Ok(())

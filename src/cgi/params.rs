@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::protocol::{parse_pairs, Pair, PairsError};
+use crate::protocol::{parse_pairs, put_pair, Pair, PairsError};
 
 /// The meta-variables of a request (RFC 3875 section 4.1), as the web server sent them: bytes, in order, with
 /// duplicates. Values need not be UTF-8.
@@ -88,14 +88,7 @@ impl<'a> SharedValue<'a> {
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Params {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Params {
         let mut stream = Vec::new();
-        for (name, value) in pairs {
-            let (name, value) = (name.as_ref(), value.as_ref());
-            for len in [name.len(), value.len()] {
-                stream.extend_from_slice(&(len as u32 | 0x8000_0000).to_be_bytes());
-            }
-            stream.extend_from_slice(name);
-            stream.extend_from_slice(value);
-        }
+        pairs.into_iter().for_each(|(name, value)| put_pair(&mut stream, name.as_ref(), value.as_ref()));
         Params::parse(stream).unwrap_or_default()
     }
 }

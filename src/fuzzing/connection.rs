@@ -25,8 +25,12 @@ use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::socket::Socket;
 
-/// How long anything may take. Deadlines of the server that matter are far shorter, or longer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of a connection may take, and all that comes before it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The deadlines of a server whose peer stays. Those of the others never come, so that nothing hides behind them.
+const SHORT: Duration = Duration::from_millis(20);
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// What is sent at most: so much always fits into the buffers of socket and server, so that the peer may send all
 /// before it reads.
@@ -181,7 +185,7 @@ fn start(settings: Settings) -> Arc<Shared> {
 }
 
 fn settings(setup: Setup) -> Settings {
-    let deadline = if setup.stays_open() { Duration::from_millis(20) } else { PATIENCE / 2 };
+    let deadline = if setup.stays_open() { SHORT } else { NEVER };
     Settings {
         workers: 3,
         queue: 2,
@@ -193,7 +197,7 @@ fn settings(setup: Setup) -> Settings {
         max_stderr: 64,
         body_buffer: 256,
         read_timeout: deadline,
-        write_timeout: PATIENCE / 2,
+        write_timeout: NEVER,
         idle_timeout: deadline,
         request_timeout: Some(2 * deadline),
         always_end_requests: setup.ends_all_requests(),
@@ -215,7 +219,7 @@ fn respond(request: Request<Body>) -> Result<Response<SendBody>, BoxError> {
         "/long" => Ok(declaring("1", "long".into())),
         "/stream" => Ok(declaring("40", stream(request.into_body()))),
         "/unread" => Ok(Response::new("unread".into())),
-        "/wait" => Ok(Response::new(format!("{:?}", request.cancellation().wait(PATIENCE / 1000)).into())),
+        "/wait" => Ok(Response::new(format!("{:?}", request.cancellation().wait(SHORT / 4)).into())),
         _ => echo(request),
     }
 }

@@ -18,9 +18,9 @@ mod values;
 pub(crate) use decoder::{Decoder, Event};
 pub(crate) use demux::{Action, CloseAfter, Completed, Demux, Limits, Refusal, Refused, Roles, Started, Ticket};
 pub(crate) use error::ProtocolError;
-pub(crate) use pairs::{parse_pairs, Pair, PairsError};
+pub(crate) use pairs::{parse_pairs, put_pair, Pair, PairsError};
 pub(crate) use record::{
-    put_end_of_stream, put_end_request, put_record, put_unknown_type, BeginRequest, ProtocolStatus, RecordHeader,
-    RecordType, RequestId, Role, Stream, HEADER_LEN, MAX_CONTENT_LEN,
+    put_begin_request, put_end_of_stream, put_end_request, put_record, put_unknown_type, BeginRequest, ProtocolStatus,
+    RecordHeader, RecordType, RequestId, Role, Stream, HEADER_LEN, MAX_CONTENT_LEN,
 };
 pub(crate) use values::{Capabilities, ValuesQuery};

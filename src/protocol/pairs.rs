@@ -51,6 +51,19 @@ pub(crate) fn parse_pairs(buffer: &[u8], pairs: &mut Vec<Pair>) -> Result<(), Pa
     Ok(())
 }
 
+/// Appends one pair.
+pub(crate) fn put_pair(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for len in [name.len(), value.len()] {
+        match u8::try_from(len) {
+            Ok(short) if short < 0x80 => out.push(short),
+            // Longer than 2^31 is no name and no value.
+            _ => out.extend_from_slice(&(len as u32 | 0x8000_0000).to_be_bytes()),
+        }
+    }
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+}
+
 /// One length: a byte below 128, or four bytes with the top bit set.
 fn length(buffer: &[u8], at: &mut usize) -> Result<u32, PairsError> {
     let rest = buffer.get(*at..).unwrap_or_default();
@@ -94,6 +107,16 @@ mod tests {
         for (buffer, expected) in rows {
             let expected: Vec<_> = expected.iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
             assert_eq!(parsed(buffer), Ok(expected), "{buffer:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_put_is_read() {
+        for len in [0, 1, 127, 128, 300, 70_000] {
+            let (mut out, value) = (Vec::new(), vec![b'v'; len]);
+            put_pair(&mut out, b"NAME", &value);
+            put_pair(&mut out, &value, b"");
+            assert_eq!(parsed(&out), Ok(vec![(b"NAME".to_vec(), value.clone()), (value, Vec::new())]));
         }
     }
 

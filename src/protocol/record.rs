@@ -58,10 +58,11 @@ pub(crate) enum Stream {
 
 /// What the web server wants of a request (section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Role {
-    Responder,
-    Authorizer,
-    Filter,
+    Responder = 1,
+    Authorizer = 2,
+    Filter = 3,
 }
 
 impl Role {
@@ -142,6 +143,11 @@ impl BeginRequest {
     pub(crate) fn parse(content: [u8; Self::LEN]) -> BeginRequest {
         BeginRequest { role: u16::from_be_bytes([content[0], content[1]]), keep_conn: content[2] & KEEP_CONN != 0 }
     }
+}
+
+/// Appends BEGIN_REQUEST, without FCGI_KEEP_CONN.
+pub(crate) fn put_begin_request(out: &mut Vec<u8>, id: RequestId, role: Role) {
+    put_record(out, RecordType::BeginRequest, id, &[0, role as u8, 0, 0, 0, 0, 0, 0]);
 }
 
 /// Appends records that carry `content`, as many as its length asks for; none when it is empty, because an empty

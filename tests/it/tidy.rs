@@ -25,10 +25,12 @@ const LAYERS: [&[&str]; 5] = [
         "pool",
         "listener",
         "unix_socket",
+        "systemd",
+        "peers",
         "refusal",
     ],
-    &["connection", "worker", "clock", "shared"],
-    &["server", "running", "signals", "lib", "fuzzing"],
+    &["accept", "connection", "worker", "clock", "shared"],
+    &["server", "running", "signals", "cgi_program", "lib", "fuzzing"],
 ];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {

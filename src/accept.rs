@@ -1,0 +1,81 @@
+//! The thread that takes connections and hands them to readers.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use crate::connection::{Connection, ConnectionJob};
+use crate::listener::{wait_for_wake, Listener};
+use crate::peers::Peers;
+use crate::shared::{Admission, Shared};
+use crate::socket::Socket;
+
+/// How long the accept loop waits when connections cannot be taken: too many are open, here or in the process.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What the accepting thread has.
+pub(crate) struct Accept {
+    pub(crate) server: Arc<Shared>,
+    pub(crate) listener: Listener,
+    pub(crate) peers: Peers,
+    /// Can be read once the thread is to end.
+    pub(crate) woken: UnixStream,
+}
+
+impl Accept {
+    /// The life of the thread: until the shutdown begins.
+    pub(crate) fn run(self) {
+        info!("listening on {}", self.listener.address());
+        let mut is_failing = false;
+        while !self.server.is_draining() {
+            let Err(error) = self.accept_or_wait() else {
+                is_failing = false;
+                continue;
+            };
+            // Out of descriptors or memory: others may end, and accepting goes on. One line is enough.
+            if !std::mem::replace(&mut is_failing, true) {
+                error!("cannot accept: {error}");
+            }
+            // A failure to wait only makes the pause shorter.
+            let _: io::Result<()> = wait_for_wake(&self.woken, ACCEPT_PAUSE);
+        }
+        info!("no longer listening on {}", self.listener.address());
+    }
+
+    fn accept_or_wait(&self) -> io::Result<()> {
+        let admission = self.server.admission();
+        if admission == Admission::Wait {
+            return wait_for_wake(&self.woken, ACCEPT_PAUSE);
+        }
+        match self.listener.accept() {
+            Ok(socket) => {
+                self.serve(socket, admission);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listener.wait(&self.woken),
+            // The peer went away before it was accepted.
+            Err(error) if is_of_one_connection(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn serve(&self, socket: Socket, admission: Admission) {
+        match self.peers.allow(&socket) {
+            Ok(true) => {}
+            Ok(false) => return warn!("a connection from a peer that is not allowed; closed"),
+            Err(error) => return warn!("a connection from a peer that cannot be told; closed: {error}"),
+        }
+        let connection = Connection::new(&self.server, socket, admission == Admission::Refuse);
+        if self.server.readers.submit(ConnectionJob::Read(connection)).is_err() {
+            error!("no thread for a connection; closed");
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, InvalidInput};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | InvalidInput)
+}
