@@ -6,7 +6,6 @@
 use std::io::{self, Write};
 
 use http::{response, StatusCode};
-use log::warn;
 
 use crate::cancellation::CancelReason;
 use crate::cgi::{put_head, put_refusal, AnswerBody, BodyRule, HeadError, HeadLimits};
@@ -45,6 +44,7 @@ pub(crate) struct Answer<'a> {
     open: Option<usize>,
     rule: BodyRule,
     body_len: u64,
+    is_long: bool,
     progress: Progress,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Answer<'a> {
     /// `out` is a buffer to use, whatever is in it.
     pub(crate) fn new(to: Destination<'a>, mut out: Vec<u8>) -> Answer<'a> {
         out.clear();
-        Answer { to, out, open: None, rule: BodyRule::Any, body_len: 0, progress: Progress::Nothing }
+        Answer { to, out, open: None, rule: BodyRule::Any, body_len: 0, is_long: false, progress: Progress::Nothing }
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -129,6 +129,11 @@ impl<'a> Answer<'a> {
         matches!(self.rule, BodyRule::Exactly(len) if self.body_len < len)
     }
 
+    /// Whether some of the body was dropped.
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_long
+    }
+
     /// What ends a whole answer: the rest of STDOUT, STDERR if there is any, and END_REQUEST.
     pub(crate) fn into_end(mut self, status: ProtocolStatus, app_status: u32) -> Vec<u8> {
         let id = self.to.id;
@@ -159,12 +164,8 @@ impl<'a> Answer<'a> {
                 usize::try_from(len - self.body_len).map_or(content.len(), |left| left.min(content.len()))
             }
         };
-        if len < content.len() && matches!(self.rule, BodyRule::Exactly(_)) {
-            warn!("request {}: the body is longer than its Content-Length; cut off", self.to.id);
-            // One warning is enough, and nothing more may be sent.
-            self.rule = BodyRule::Nothing;
-        }
         self.body_len += len as u64;
+        self.is_long |= len < content.len();
         &content[..len]
     }
 
@@ -367,7 +368,7 @@ mod tests {
         assert!(answer.is_short());
         answer.write(b"defg").expect("cut");
         answer.write(&[0; DIRECT_LEN]).expect("dropped");
-        assert!(!answer.is_short());
+        assert!(!answer.is_short() && answer.is_long());
         answer.flush().expect("flushed");
         assert!(stdout(&bench.received()).0.ends_with(b"\r\n\r\nabcd"));
     }

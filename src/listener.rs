@@ -105,6 +105,9 @@ impl Listener {
     pub fn bind(address: &str) -> Result<Listener> {
         match address.strip_prefix("unix:") {
             Some(path) => Listener::unix(path).bind(),
+            None if !address.contains(':') => {
+                Err(Error::new(format!("cannot listen on {address}: an address is unix:/path or host:port")))
+            }
             None => {
                 let bound = TcpListener::bind(address);
                 Ok(bound.map_err(|error| Error::io(format!("cannot listen on {address}"), error))?.into())
@@ -142,8 +145,8 @@ impl Listener {
     /// # Errors
     /// It is not a listening socket. The message says what to do.
     pub fn stdin() -> Result<Listener> {
-        let context = "this process was given no listening socket on file descriptor 0: start it from a web server \
-                       or with spawn-fcgi, or listen on an address with Listener::bind";
+        let context = "this process was given no listening socket as file descriptor 0: let a web server, \
+                       spawn-fcgi or systemd start it, or tell it an address to listen on";
         let stdin = io::stdin();
         match sockopt::socket_acceptconn(&stdin) {
             Ok(true) => {}

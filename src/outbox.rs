@@ -33,6 +33,8 @@ struct Outgoing {
     n_ended: u64,
     /// To be shut down for writing once so many have, and `queued` is empty.
     close_after: Option<CloseAfter>,
+    /// One of the answers was cut short.
+    cut: bool,
     /// Nothing can be sent any more: an error, or shut down.
     closed: bool,
 }
@@ -44,6 +46,8 @@ pub(crate) enum Part {
     Some,
     /// The last of an answer, and perhaps of the connection.
     Last(Option<CloseAfter>),
+    /// The last of an answer that was cut short: the end of the connection must not look like its end.
+    Cut(Option<CloseAfter>),
     /// Nothing, but the connection is to be closed.
     Close(CloseAfter),
 }
@@ -162,9 +166,12 @@ impl Outbox {
                 outgoing.turn = None;
                 let shut = outgoing.is_over() && !outgoing.closed;
                 outgoing.closed |= shut;
+                let cut = outgoing.cut;
                 drop(outgoing);
-                if shut {
-                    socket.shutdown(Shutdown::Write);
+                match (shut, cut) {
+                    (true, true) => socket.break_off(),
+                    (true, false) => socket.shutdown(Shutdown::Write),
+                    (false, _) => {}
                 }
                 self.changed.notify_all();
                 return sent;
@@ -185,12 +192,11 @@ impl Outgoing {
     }
 
     fn count(&mut self, part: Part) {
+        self.n_ended += u64::from(matches!(part, Part::Last(_) | Part::Cut(_)));
+        self.cut |= matches!(part, Part::Cut(_));
         let close = match part {
             Part::Some => None,
-            Part::Last(close) => {
-                self.n_ended += 1;
-                close
-            }
+            Part::Last(close) | Part::Cut(close) => close,
             Part::Close(close) => Some(close),
         };
         self.close_after = self.close_after.or(close);

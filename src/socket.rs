@@ -3,7 +3,9 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{send, SendFlags};
 
 /// A stream socket. Reading and writing take `&self`: the kernel serves one reader and one writer at a time, which
@@ -62,6 +64,20 @@ impl Socket {
             Socket::Tcp(stream) => stream.shutdown(how),
             Socket::Unix(stream) => stream.shutdown(how),
         };
+    }
+
+    /// Ends the connection so that the peer can tell it from a regular end, where the transport has a way to: nginx
+    /// takes the end of a TCP connection for the end of an answer, unless it is a reset. What was written before
+    /// still arrives.
+    pub(crate) fn break_off(&self) {
+        let how = match self {
+            // The reset follows when our reader has seen this and the last user of the socket is gone.
+            Socket::Tcp(stream) => {
+                set_socket_linger(stream, Some(Duration::ZERO)).map_or(Shutdown::Both, |()| Shutdown::Read)
+            }
+            Socket::Unix(_) => Shutdown::Write,
+        };
+        self.shutdown(how);
     }
 
     fn write_parts(&self, parts: &[&[u8]]) -> io::Result<usize> {
@@ -125,6 +141,20 @@ mod tests {
             assert_eq!(left, b"abcdef"[written..], "{written} written");
         }
         assert_eq!(remaining(&parts, 6), None);
+    }
+
+    #[test]
+    fn a_broken_off_connection_ends_in_a_reset_behind_its_last_byte() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut theirs = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let socket = Socket::Tcp(listener.accept().expect("accepted").0);
+        socket.write_all(&[b"half an answer"]).expect("written");
+        socket.break_off();
+        assert_eq!(socket.read(&mut [0; 8]).expect("the reader is woken"), 0);
+        drop(socket);
+        let mut received = Vec::new();
+        let error = theirs.read_to_end(&mut received).expect_err("a reset");
+        assert_eq!((received.as_slice(), error.kind()), (&b"half an answer"[..], io::ErrorKind::ConnectionReset));
     }
 
     #[test]

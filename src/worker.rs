@@ -19,7 +19,7 @@ use crate::exchange::Exchange;
 use crate::handler::{AppStatus, BoxError, Reply};
 use crate::outbox::Part;
 use crate::pool::{Job, Place};
-use crate::protocol::{CloseAfter, ProtocolStatus, Role, Started, Ticket, MAX_CONTENT_LEN};
+use crate::protocol::{ProtocolStatus, Role, Started, Ticket, MAX_CONTENT_LEN};
 use crate::request_ext::Served;
 use crate::send_body::{Kind, SendBody};
 
@@ -146,14 +146,18 @@ impl Turn<'_> {
         let rule = match out.0.head(&parts, answers_head, body.facts(), &variables, limits) {
             Ok(rule) => rule,
             Err(error) => {
-                error!("{}: the handler's answer cannot be sent: {error}", self.describe());
+                warn!("{}: the handler's answer cannot be sent: {error}", self.describe());
                 return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answers_head, out);
             }
         };
         if rule == BodyRule::Nothing {
             return Outcome::Whole { app_status };
         }
-        match guard(|| Ok(write_body(body, out)?)) {
+        let written = guard(|| Ok(write_body(body, out)?));
+        if out.0.is_long() {
+            warn!("{}: the body is longer than its Content-Length; cut off", self.describe());
+        }
+        match written {
             Ok(()) if out.0.is_short() => {
                 warn!("{}: the body is shorter than its Content-Length", self.describe());
                 Outcome::Cut
@@ -185,7 +189,7 @@ impl Turn<'_> {
         let records = answer.into_end(ProtocolStatus::RequestComplete, app_status);
         self.connection.server.metrics.request_completed();
         if let Some(completed) = self.connection.complete(ticket) {
-            self.send_last(&records, completed.close);
+            self.send_last(&records, Part::Last(completed.close));
         }
     }
 
@@ -199,15 +203,15 @@ impl Turn<'_> {
         let must_end = is_aborted || self.connection.server.settings.always_end_requests;
         if must_end || !self.connection.close_if_idle() {
             let records = answer.into_end(ProtocolStatus::RequestComplete, CUT_STATUS);
-            self.send_last(&records, completed.close);
+            self.send_last(&records, Part::Last(completed.close));
         } else {
-            self.send_last(&answer.into_cut(), completed.close);
+            self.send_last(&answer.into_cut(), Part::Cut(completed.close));
         }
     }
 
-    fn send_last(&self, records: &[u8], close: Option<CloseAfter>) {
+    fn send_last(&self, records: &[u8], part: Part) {
         let Connection { socket, outbox, .. } = &**self.connection;
-        if let Err(error) = outbox.send(socket, &[records], Part::Last(close)) {
+        if let Err(error) = outbox.send(socket, &[records], part) {
             // Web servers that have all they want go without waiting for END_REQUEST.
             debug!("connection {}: the peer went before the end: {error}", self.connection.number());
         }

@@ -122,11 +122,11 @@ fn check(session: &[u8], setup: Setup, received: &Received) {
     }
     // A second BEGIN_REQUEST is a violation if it comes before the answer to the first, and who goes on sending when
     // nothing is wanted may lose the connection.
-    let is_valid = meaning.error.is_none() && begun.values().all(|&n| n == 1);
+    let is_valid = meaning.error.is_none() && begun.values().all(|&n| n == 1) && !setup.stays_open();
     if is_valid && session.len() as u64 <= MAX_BODY {
         assert!(received.in_peace && !output.is_cut, "the connection ended in the middle of something");
     }
-    if is_valid && keeps_the_connection(&meaning) && setup.ends_all_requests() && !setup.stays_open() {
+    if is_valid && keeps_the_connection(&meaning) && setup.ends_all_requests() {
         check_all_answered(&meaning, &output);
     }
 }
@@ -168,17 +168,17 @@ fn servers() -> &'static [Arc<Shared>] {
     static SERVERS: OnceLock<Vec<Arc<Shared>>> = OnceLock::new();
     SERVERS.get_or_init(|| {
         watch_the_log();
-        [0, 1, 2, 3, 0xf8, 0xf9, 0xfa, 0xfb].into_iter().map(|setup| start(settings(Setup(setup)))).collect()
+        [0, 1, 2, 3, 0xf8, 0xf9, 0xfa, 0xfb].into_iter().map(|setup| start(Setup(setup))).collect()
     })
 }
 
-fn start(settings: Settings) -> Arc<Shared> {
+fn start(setup: Setup) -> Arc<Shared> {
     let handlers = Handlers {
         responder: Some(handler::responder(respond)),
         authorizer: Some(handler::authorizer(authorize)),
-        filter: Some(handler::filter(filter)),
+        filter: setup.multiplexes().then(|| handler::filter(filter)),
     };
-    let server = Arc::new(Shared::new(settings, handlers, Metrics::default()));
+    let server = Arc::new(Shared::new(settings(setup), handlers, Metrics::default()));
     let ticking = server.clone();
     thread::spawn(move || clock::run(&ticking));
     server

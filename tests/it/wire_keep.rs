@@ -113,8 +113,11 @@ fn requests_that_end_together_on_a_closing_connection_all_get_their_answers() {
     over_both(&[], |demo| {
         for round in 0..200 {
             let mut connection = demo.connect();
-            let requests = (1..=8).map(|id| Request::detached(id).get("/sleep?ms=2").closing().bytes());
-            connection.send(&requests.collect::<Vec<_>>().concat());
+            let requests: Vec<_> = (1..=8).map(|id| Request::detached(id).get("/sleep?ms=2").closing()).collect();
+            // All are begun before one can end, because the first to end closes the connection for new ones.
+            let begins = requests.iter().map(Request::begin);
+            let rests = requests.iter().map(|request| request.bytes().split_off(request.begin().len()));
+            connection.send(&begins.chain(rests).collect::<Vec<_>>().concat());
             if round % 2 == 0 {
                 connection.half_close();
             }
