@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     active: HashMap<u16, Partial>,
     ended: HashMap<u16, VecDeque<Ending>>,
     management: VecDeque<Record>,
+    /// A reset counts as the end of the connection.
+    may_be_reset: bool,
 }
 
 /// What the records that were sent ask for.
@@ -47,6 +49,7 @@ impl Connection {
             active: HashMap::new(),
             ended: HashMap::new(),
             management: VecDeque::new(),
+            may_be_reset: false,
         }
     }
 
@@ -132,8 +135,10 @@ impl Connection {
         }
     }
 
-    /// The part of this request's body that came before the connection was closed without END_REQUEST.
+    /// The part of this request's body that came before the connection was closed without END_REQUEST. Over TCP that
+    /// is a reset.
     pub(crate) fn broken_body(&mut self, id: u16) -> Vec<u8> {
+        self.may_be_reset = true;
         while self.take_record() {}
         let partial = self.active.get(&id).unwrap_or_else(|| panic!("request {id} came to its end"));
         partial.body().to_vec()
@@ -179,7 +184,9 @@ impl Connection {
     /// One `recv` of what the application has sent, not judged.
     pub(crate) fn receive_once(&mut self) -> Vec<u8> {
         let mut buffer = vec![0; 65536];
-        let len = self.socket.read(&mut buffer).expect("something comes in time");
+        let read = self.socket.read(&mut buffer);
+        let was_reset = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
+        let len = if self.may_be_reset && was_reset { 0 } else { read.expect("something comes in time") };
         buffer.truncate(len);
         buffer
     }

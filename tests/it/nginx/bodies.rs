@@ -115,9 +115,10 @@ fn an_answer_to_an_unread_body_arrives() {
     });
 }
 
-/// Where nginx tells a connection that ended too early from an answer that is complete.
+/// Where nginx tells a connection that ended too early from an answer that is complete: over TCP it is a reset. Over a
+/// Unix socket it looks at the framing, and only when it keeps connections and buffers.
 fn shows_cuts(setup: &Setup) -> bool {
-    setup.keep_conn && setup.buffering
+    setup.tcp || (setup.keep_conn && setup.buffering)
 }
 
 /// Each with what arrives of its body.
@@ -131,10 +132,14 @@ fn a_cut_answer_is_seen_to_be_cut() {
             let mut client = site.client();
             client.send(&Request::new("GET", target));
             let mut answer = client.receive();
-            assert_eq!(answer.status, 200, "{target}");
-            let mut body = Vec::new();
-            let error = answer.read_to_end(&mut body).expect_err("a cut body");
-            assert_eq!((body.as_slice(), error.kind()), (expected.as_bytes(), ErrorKind::UnexpectedEof), "{target}");
+            // A reset may take with it what nginx has not passed on, the head included.
+            if !(site.setup.tcp && answer.status == 502) {
+                assert_eq!(answer.status, 200, "{target}");
+                let mut body = Vec::new();
+                let error = answer.read_to_end(&mut body).expect_err("a cut body");
+                assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{target}");
+                assert!(expected.as_bytes().starts_with(&body) && (site.setup.tcp || !body.is_empty()), "{target}");
+            }
             site.still_works();
         }
     });
@@ -144,14 +149,17 @@ fn a_cut_answer_is_seen_to_be_cut() {
 #[test]
 #[ignore = "needs nginx; tests/run installs it"]
 fn a_cut_answer_spoils_no_other() {
-    on_sites(any, |site| {
-        for (target, expected) in CUT_ANSWERS {
-            let mut client = site.client();
-            client.send(&Request::new("GET", target));
-            let mut body = vec![0; expected.len()];
-            client.receive().read_exact(&mut body).expect("what the handler wrote");
-            assert_eq!(body, expected.as_bytes(), "{target}");
-            site.still_works();
-        }
-    });
+    on_sites(
+        |setup| !shows_cuts(setup),
+        |site| {
+            for (target, expected) in CUT_ANSWERS {
+                let mut client = site.client();
+                client.send(&Request::new("GET", target));
+                let mut body = vec![0; expected.len()];
+                client.receive().read_exact(&mut body).expect("what the handler wrote");
+                assert_eq!(body, expected.as_bytes(), "{target}");
+                site.still_works();
+            }
+        },
+    );
 }
