@@ -1,6 +1,6 @@
 //! Verifies when connections stay open, when they close, and that closing loses nothing.
 
-use crate::demo::{over_both, Demo};
+use crate::demo::{over_both, wait_until, Demo};
 use crate::peer::Request;
 
 #[test]
@@ -137,6 +137,22 @@ fn an_answer_cut_short_takes_no_other_answer_with_it() {
             connection.send(&whole.chain([cut]).collect::<Vec<_>>().concat());
             (1..=4).for_each(|id| assert_eq!(connection.answer(id).text(), "hello, world\n"));
         }
+    });
+}
+
+#[test]
+fn an_answer_cut_short_loses_no_answer_that_waits_to_be_read() {
+    over_both(&[], |demo| {
+        let mut connection = demo.connect();
+        // Both answers are on their way before the web server reads: neither may be thrown away with the connection.
+        connection.request(1).get("/bytes?n=150000").send();
+        wait_until("the first answer", || demo.counter("active_requests") == 1);
+        connection.request(2).get("/lie?declared=10&sent=5").send();
+        wait_until("the warning of the second", || demo.log().contains("shorter than its Content-Length"));
+        wait_until("the end of the second", || demo.counter("active_requests") == 1);
+        demo.assert_serves();
+        assert_eq!(connection.answer(1).body.len(), 150_000);
+        connection.broken_body(2);
     });
 }
 
