@@ -69,7 +69,7 @@ impl Accept {
             Err(error) => return warn!("a connection from a peer that cannot be told; closed: {error}"),
         }
         let connection = Connection::new(&self.server, socket, admission == Admission::Refuse);
-        if self.server.readers.submit(ConnectionJob::Read(connection)).is_err() {
+        if !self.server.readers.submit(|| ConnectionJob::Read(connection)) {
             error!("no thread for a connection; closed");
         }
     }

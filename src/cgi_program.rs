@@ -33,8 +33,8 @@ pub(crate) fn answer(server: &Arc<Shared>) -> Result<u32> {
     let failed = |error| Error::io("cannot answer as a CGI program", error);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let connection = Connection::new(server, Socket::Unix(ours), false);
-    if server.readers.submit(ConnectionJob::Read(connection)).is_err() {
-        return Err(Error::new("cannot start a thread"));
+    if !server.readers.submit(|| ConnectionJob::Read(connection)) {
+        return Err(Error::new("no thread for the request"));
     }
     let request = theirs.try_clone().map_err(failed)?;
     spawn_thread("fcgi-stdin", move || send_request(&request))?;

@@ -21,6 +21,9 @@ use crate::shared::Shared;
 /// passes on an upload as its client sends it needs a while until it sees that nobody wants it.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
+/// How long such a connection may be silent.
+const SILENT_DRAIN_TIME: Duration = Duration::from_secs(2);
+
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
@@ -51,7 +54,10 @@ fn check(connection: &Arc<Connection>, now: Instant) {
         since != 0 && u128::from(connection.server.millis(now).saturating_sub(since)) >= passed.as_millis()
     };
     let times = &connection.times;
-    if has(times.draining.load(Ordering::Relaxed), DRAIN_TIME) {
+    let draining = times.draining.load(Ordering::Relaxed);
+    let silent_since = draining.max(times.activity.load(Ordering::Relaxed));
+    let is_drained = has(draining, DRAIN_TIME) || has(silent_since, SILENT_DRAIN_TIME);
+    if draining != 0 && is_drained && connection.outbox.is_closed() {
         connection.socket.shutdown(Shutdown::Both);
     }
     let is_idle = !connection.has_requests();

@@ -142,8 +142,17 @@ impl Connection {
             debug!("connection {}: request {} was cancelled: {reason}", self.number, ticket.id);
         }
         // A peer that closed its sending side only still gets its answers.
-        let is_over = reason != CancelReason::Disconnected && exchange.claim();
-        is_over.then(|| self.complete(ticket)).flatten()
+        match reason {
+            CancelReason::Disconnected => None,
+            _ => self.complete_waiting(ticket, exchange),
+        }
+    }
+
+    /// Takes a request out of the map if it waits for a worker, and out of the worker's way.
+    fn complete_waiting(&self, ticket: Ticket, exchange: &Exchange) -> Option<Completed> {
+        exchange.claim()?;
+        self.server.workers.give_up_place();
+        self.complete(ticket)
     }
 
     /// Answers a request that no handler will see, without waiting. A peer that has read none of so many replies
@@ -206,7 +215,7 @@ impl Connection {
     /// Sends without waiting.
     fn post(self: &Arc<Self>, bytes: &[u8], part: Part) -> Posted {
         let posted = self.outbox.post(&self.socket, bytes, part);
-        if posted == Posted::Blocked && self.server.readers.submit(ConnectionJob::Flush(self.clone())).is_err() {
+        if posted == Posted::Blocked && !self.server.readers.submit(|| ConnectionJob::Flush(self.clone())) {
             // Nobody could go on with the turn, and everybody would wait for it.
             self.shut();
         }
@@ -224,9 +233,9 @@ impl Connection {
         let is_lost = !matches!(stop, Stop::EndOfStream);
         for (ticket, exchange) in self.active() {
             self.cancel(ticket, &exchange, CancelReason::Disconnected);
-            if is_lost && exchange.claim() {
-                // It waits for a worker, and nobody waits for it any more.
-                self.complete(ticket);
+            if is_lost {
+                // Nobody waits any more for what waits for a worker.
+                self.complete_waiting(ticket, &exchange);
             }
         }
         if is_lost {
@@ -338,9 +347,13 @@ impl Reader<'_> {
     fn start(&self, started: Started<Arc<Exchange>>) {
         let connection = self.connection;
         connection.server.metrics.request_started();
-        let work = Work { connection: connection.clone(), started };
-        if let Err(work) = connection.server.workers.submit(work) {
-            let completed = connection.complete(work.started.ticket);
+        let Started { ticket, role, params, handle: exchange } = started;
+        let has_place = connection.server.workers.submit(|| {
+            exchange.offer(params);
+            Work { connection: connection.clone(), ticket, role, exchange }
+        });
+        if !has_place {
+            let completed = connection.complete(ticket);
             completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Overloaded)));
         }
     }

@@ -1,7 +1,6 @@
 //! What the threads that serve one request share: its signal, its input, its STDERR, and who answers it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,8 @@ pub(crate) struct Exchange {
     data: Option<Pipe>,
     stderr: Mutex<Vec<u8>>,
     max_stderr: usize,
-    claimed: AtomicBool,
+    /// The PARAMS stream, until somebody claims the request.
+    offer: Mutex<Option<Vec<u8>>>,
     begun: Instant,
     params: OnceLock<Params>,
     metrics: Metrics,
@@ -37,7 +37,7 @@ impl Exchange {
             data: (role == Role::Filter).then(|| Pipe::new(limits)),
             stderr: Mutex::default(),
             max_stderr,
-            claimed: AtomicBool::new(false),
+            offer: Mutex::default(),
             begun: Instant::now(),
             params: OnceLock::new(),
             metrics,
@@ -55,10 +55,15 @@ impl Exchange {
         self.params.get_or_init(|| params)
     }
 
-    /// The right to answer: won once, by the worker that runs the handler or by whoever ends the request before
-    /// one does.
-    pub(crate) fn claim(&self) -> bool {
-        !self.claimed.swap(true, Ordering::AcqRel)
+    /// The PARAMS are complete: the request can be claimed.
+    pub(crate) fn offer(&self, params: Vec<u8>) {
+        *self.offer.lock() = Some(params);
+    }
+
+    /// The right to answer, with the PARAMS: had once, by the worker that runs the handler or by whoever ends the
+    /// request before one does.
+    pub(crate) fn claim(&self) -> Option<Vec<u8>> {
+        self.offer.lock().take()
     }
 
     pub(crate) fn input(&self, stream: Stream) -> &Pipe {
@@ -211,8 +216,10 @@ mod tests {
     #[test]
     fn only_one_claims_a_request() {
         let exchange = Exchange::new(Role::Responder, LIMITS, 10, Metrics::default());
-        assert!(exchange.claim());
-        assert!(!exchange.claim());
+        assert_eq!(exchange.claim(), None, "not offered yet");
+        exchange.offer(b"params".to_vec());
+        assert_eq!(exchange.claim().as_deref(), Some(&b"params"[..]));
+        assert_eq!(exchange.claim(), None);
     }
 
     #[test]

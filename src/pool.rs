@@ -5,7 +5,7 @@
 //! machine with one free core and as many as can run on a larger one, and the thread that slept last, whose caches are
 //! warm, goes first.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use parking_lot::{Condvar, Mutex};
 /// How long a thread without work is kept. Starting one costs more than most requests.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
+/// How many jobs that nobody wants any more may lie about until a thread is free to throw them away.
+const MAX_GIVEN_UP: isize = 1024;
+
 /// Something to do on a pooled thread.
 pub(crate) trait Job: Send + 'static {
     /// `place` is the job's place among those that the pool admits. Who waits for the job to be over may submit the
@@ -26,12 +29,43 @@ pub(crate) trait Job: Send + 'static {
 
 /// A place in a pool, free again when it is dropped.
 pub(crate) struct Place<'a> {
-    admitted: &'a AtomicUsize,
+    places: &'a Places,
+    is_taken: bool,
+}
+
+impl Place<'_> {
+    /// [`Pool::give_up_place`] was called for this job.
+    pub(crate) fn was_given_up(mut self) {
+        self.is_taken = false;
+        self.places.given_up.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.admitted.fetch_sub(1, Ordering::Relaxed);
+        if self.is_taken {
+            self.places.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many jobs a pool has. Signed, because who gives a place up may be faster than who takes it.
+#[derive(Default)]
+struct Places {
+    taken: AtomicIsize,
+    /// Jobs that nobody wants any more and that no thread has seen yet.
+    given_up: AtomicIsize,
+}
+
+impl Places {
+    fn take(&self, most: usize) -> bool {
+        let most = isize::try_from(most).unwrap_or(isize::MAX);
+        let is_free =
+            self.taken.fetch_add(1, Ordering::Relaxed) < most && self.given_up.load(Ordering::Relaxed) < MAX_GIVEN_UP;
+        if !is_free {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_free
     }
 }
 
@@ -54,8 +88,7 @@ struct Shared<J> {
     limits: PoolLimits,
     sender: Sender<J>,
     receiver: Receiver<J>,
-    /// Places that are taken.
-    admitted: AtomicUsize,
+    places: Places,
     threads: Mutex<Threads>,
     ended: Condvar,
 }
@@ -91,28 +124,31 @@ impl<J: Job> Pool<J> {
                 limits,
                 sender,
                 receiver,
-                admitted: AtomicUsize::new(0),
+                places: Places::default(),
                 threads: Mutex::default(),
                 ended: Condvar::new(),
             }),
         }
     }
 
-    /// Hands the job to a thread now or soon; gives it back when all threads are busy and no place to wait is left.
-    pub(crate) fn submit(&self, job: J) -> Result<(), J> {
+    /// Hands a job to a thread, now or soon; `false` when all threads are busy and no place to wait is left. The job
+    /// is not made before it has its place.
+    #[must_use]
+    pub(crate) fn submit(&self, job: impl FnOnce() -> J) -> bool {
         let shared = &self.shared;
-        let most = shared.limits.threads.saturating_add(shared.limits.waiting);
-        if shared.admitted.fetch_add(1, Ordering::Relaxed) >= most {
-            shared.admitted.fetch_sub(1, Ordering::Relaxed);
-            return Err(job);
+        let has_place = shared.places.take(shared.limits.threads.saturating_add(shared.limits.waiting));
+        // The channel is unbounded and lives as long as the pool: sending does not fail.
+        if has_place && shared.sender.send(job()).is_ok() {
+            shared.wake();
         }
-        if let Err(unsent) = shared.sender.send(job) {
-            return Err(unsent.into_inner());
-        }
-        match shared.wake() {
-            true => Ok(()),
-            false => shared.take_back(),
-        }
+        has_place
+    }
+
+    /// A job that was submitted need not be done: its place is free at once. The thread that meets it must call
+    /// [`Place::was_given_up`].
+    pub(crate) fn give_up_place(&self) {
+        self.shared.places.given_up.fetch_add(1, Ordering::Relaxed);
+        self.shared.places.taken.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Lets the threads end once there is no job left.
@@ -137,51 +173,34 @@ impl<J: Job> Pool<J> {
 }
 
 impl<J: Job> Shared<J> {
-    /// Sees to it that some thread looks at the channel. `false` when there is none and none can be started.
-    fn wake(self: &Arc<Self>) -> bool {
+    /// Sees to it that some thread looks at the channel.
+    fn wake(self: &Arc<Self>) {
         let mut threads = self.threads.lock();
         if threads.waking {
-            return true;
+            return;
         }
         if let Some(sleeper) = threads.idle.pop() {
             threads.waking = true;
             drop(threads);
             sleeper.wake();
-            return true;
+        } else if threads.n_threads < self.limits.threads {
+            threads.waking = true;
+            threads.n_threads += 1;
+            drop(threads);
+            self.start_thread();
         }
-        if threads.n_threads >= self.limits.threads {
-            // All are busy; each looks at the channel before it sleeps.
-            return true;
-        }
-        threads.waking = true;
-        threads.n_threads += 1;
-        drop(threads);
-        self.start_thread()
+        // Else all are busy, and each looks at the channel before it sleeps.
     }
 
-    fn start_thread(self: &Arc<Self>) -> bool {
+    /// If there is no thread to be had, the job waits until there is.
+    fn start_thread(self: &Arc<Self>) {
         let shared = self.clone();
         let builder = thread::Builder::new().name(self.name.to_owned()).stack_size(self.limits.stack_len);
-        match builder.spawn(move || shared.work()) {
-            Ok(_) => true,
-            Err(error) => {
-                error!("cannot start a thread of {}: {error}", self.name);
-                let mut threads = self.threads.lock();
-                threads.waking = false;
-                threads.n_threads -= 1;
-                threads.n_threads > 0
-            }
-        }
-    }
-
-    /// Gives back a job, because no thread will ever take it.
-    fn take_back(&self) -> Result<(), J> {
-        match self.receiver.try_recv() {
-            Ok(job) => {
-                self.admitted.fetch_sub(1, Ordering::Relaxed);
-                Err(job)
-            }
-            Err(_) => Ok(()),
+        if let Err(error) = builder.spawn(move || shared.work()) {
+            error!("cannot start a thread of {}: {error}", self.name);
+            let mut threads = self.threads.lock();
+            threads.waking = false;
+            threads.n_threads -= 1;
         }
     }
 
@@ -194,7 +213,7 @@ impl<J: Job> Shared<J> {
                 if std::mem::take(&mut was_woken) {
                     self.pass_on_waking();
                 }
-                job.run(Place { admitted: &self.admitted });
+                job.run(Place { places: &self.places, is_taken: true });
             }
             match self.rest(&me, was_woken) {
                 Rest::Over => return,
@@ -308,7 +327,7 @@ mod tests {
         let (pool, (release, blocked)) = (pool(LIMITS), bounded::<()>(0));
         let submit = |pool: &Pool<BoxJob>| {
             let blocked = blocked.clone();
-            pool.submit(Box::new(move || assert!(blocked.recv().is_ok()))).is_ok()
+            pool.submit(|| Box::new(move || assert!(blocked.recv().is_ok())))
         };
         let accepted: Vec<bool> = (0..7).map(|_| submit(&pool)).collect();
         assert_eq!(accepted, [true, true, true, true, true, false, false]);
@@ -318,19 +337,44 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_given_up_is_free_but_not_without_end() {
+        let limits = PoolLimits { threads: 1, waiting: 1, ..LIMITS };
+        let (pool, (release, blocked)) = (Pool::<GivenUp>::new("test", limits), bounded::<()>(0));
+        assert!(pool.submit(|| GivenUp(Some(blocked))));
+        let n_given_up =
+            (0..2 * MAX_GIVEN_UP).take_while(|_| pool.submit(|| GivenUp(None))).map(|_| pool.give_up_place());
+        assert_eq!(n_given_up.count() as isize, MAX_GIVEN_UP);
+        release.send(()).expect("a blocked job");
+        pool.stop();
+        assert!(pool.wait_until_ended(soon()));
+        let places = &pool.shared.places;
+        assert_eq!((places.taken.load(Ordering::Relaxed), places.given_up.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    /// Waits, or is one that nobody wants.
+    struct GivenUp(Option<Receiver<()>>);
+
+    impl Job for GivenUp {
+        fn run(self, place: Place<'_>) {
+            match self.0 {
+                Some(blocked) => assert!(blocked.recv().is_ok()),
+                None => place.was_given_up(),
+            }
+        }
+    }
+
+    #[test]
     fn all_threads_work_at_once_when_jobs_block() {
         let (pool, barrier) = (pool(LIMITS), Arc::new(std::sync::Barrier::new(4)));
         for _ in 0..100 {
             for _ in 0..3 {
                 let barrier = barrier.clone();
-                let submitted = pool.submit(Box::new(move || {
-                    barrier.wait();
-                }));
-                assert!(submitted.is_ok());
+                let wait = move || assert!([true, false].contains(&barrier.wait().is_leader()));
+                assert!(pool.submit(|| Box::new(wait)));
             }
             // Passes only when three jobs wait at the same time.
             barrier.wait();
-            while pool.shared.admitted.load(Ordering::Relaxed) > 0 {
+            while pool.shared.places.taken.load(Ordering::Relaxed) > 0 {
                 thread::yield_now();
             }
         }
@@ -340,17 +384,15 @@ mod tests {
     #[test]
     fn no_job_is_lost_however_submitters_and_threads_interleave() {
         let limits = PoolLimits { threads: 4, waiting: usize::MAX, stack_len: 64 << 10 };
-        let (pool, done) = (pool(limits), Arc::new(AtomicUsize::new(0)));
+        let (pool, done) = (pool(limits), Arc::new(AtomicIsize::new(0)));
         let submitters: Vec<_> = (0..4)
             .map(|_| {
                 let (pool, done) = (pool.clone(), done.clone());
                 thread::spawn(move || {
                     for n in 0..5000 {
                         let done = done.clone();
-                        let submitted = pool.submit(Box::new(move || {
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }));
-                        assert!(submitted.is_ok());
+                        let count = move || assert!(done.fetch_add(1, Ordering::Relaxed) >= 0);
+                        assert!(pool.submit(|| Box::new(count)));
                         if n % 7 == 0 {
                             thread::yield_now();
                         }
@@ -368,7 +410,7 @@ mod tests {
     fn a_stopped_pool_ends_its_idle_threads() {
         let pool = pool(LIMITS);
         let (sender, receiver) = bounded(1);
-        assert!(pool.submit(Box::new(move || assert!(sender.send(()).is_ok()))).is_ok());
+        assert!(pool.submit(|| Box::new(move || assert!(sender.send(()).is_ok()))));
         receiver.recv().expect("it ran");
         pool.stop();
         assert!(pool.wait_until_ended(soon()));

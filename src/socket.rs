@@ -67,8 +67,8 @@ impl Socket {
     }
 
     /// Ends the connection so that the peer can tell it from a regular end, where the transport has a way to: nginx
-    /// takes the end of a TCP connection for the end of an answer, unless it is a reset. What was written before
-    /// still arrives.
+    /// takes the end of a TCP connection for the end of an answer, unless it is a reset. That throws away what the
+    /// peer's kernel does not have yet.
     pub(crate) fn break_off(&self) {
         let how = match self {
             // The reset follows when our reader has seen this and the last user of the socket is gone.

@@ -19,28 +19,29 @@ use crate::exchange::Exchange;
 use crate::handler::{AppStatus, BoxError, Reply};
 use crate::outbox::Part;
 use crate::pool::{Job, Place};
-use crate::protocol::{ProtocolStatus, Role, Started, Ticket, MAX_CONTENT_LEN};
+use crate::protocol::{ProtocolStatus, Role, Ticket, MAX_CONTENT_LEN};
 use crate::request_ext::Served;
 use crate::send_body::{Kind, SendBody};
 
 /// The application status of an answer that was cut short.
 const CUT_STATUS: u32 = 1;
 
-/// A request whose PARAMS are complete.
+/// A request whose PARAMS are complete. They are with its exchange, for whoever claims it.
 pub(crate) struct Work {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) started: Started<Arc<Exchange>>,
+    pub(crate) ticket: Ticket,
+    pub(crate) role: Role,
+    pub(crate) exchange: Arc<Exchange>,
 }
 
 impl Job for Work {
     fn run(self, place: Place<'_>) {
-        let Work { connection, started } = self;
-        // A request that was ended while it waited is over.
-        if !started.handle.claim() {
-            return;
-        }
-        let ticket = started.ticket;
-        let turn = AssertUnwindSafe(|| answer(&connection, started, place));
+        let Work { connection, ticket, role, exchange } = self;
+        // A request that was ended while it waited is over, and its place was given up then.
+        let Some(params) = exchange.claim() else { return place.was_given_up() };
+        let turn = AssertUnwindSafe(|| {
+            answer(Turn { connection: &connection, exchange: &exchange, role }, ticket, params, place)
+        });
         // What a handler may do is guarded closer by. This is for what it leaves behind, such as a panicking drop.
         if catch_unwind(turn).is_err() {
             error!("connection {}: a panic behind request {}; closed", connection.number(), ticket.id);
@@ -50,12 +51,10 @@ impl Job for Work {
     }
 }
 
-fn answer(connection: &Arc<Connection>, started: Started<Arc<Exchange>>, place: Place<'_>) {
-    let Started { ticket, role, params, handle: exchange } = started;
-    let Connection { socket, outbox, .. } = &**connection;
-    let to = Destination { socket, outbox, exchange: &exchange, id: ticket.id };
+fn answer(turn: Turn<'_>, ticket: Ticket, params: Vec<u8>, place: Place<'_>) {
+    let Connection { socket, outbox, .. } = &**turn.connection;
+    let to = Destination { socket, outbox, exchange: turn.exchange, id: ticket.id };
     let mut out = BodyWriter(Answer::new(to, Vec::new()));
-    let turn = Turn { connection, exchange: &exchange, role };
     let outcome = turn.serve(params, &mut out);
     drop(place);
     match outcome {
@@ -205,7 +204,10 @@ impl Turn<'_> {
             let records = answer.into_end(ProtocolStatus::RequestComplete, CUT_STATUS);
             self.send_last(&records, Part::Last(completed.close));
         } else {
-            self.send_last(&answer.into_cut(), Part::Cut(completed.close));
+            // A reset throws away what the peer's kernel does not have yet: it must not be the answer of another.
+            let is_sequential = self.connection.with_requests(|requests| requests.is_sequential());
+            let part = if is_sequential { Part::Cut } else { Part::Last };
+            self.send_last(&answer.into_cut(), part(completed.close));
         }
     }
 

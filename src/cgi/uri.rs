@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Uri;
 
-/// Reads REQUEST_URI. Bytes that a URI cannot hold, such as raw 8-bit letters and spaces, are percent-encoded.
+/// Reads REQUEST_URI. Bytes that a URI cannot hold, such as spaces and what is not UTF-8, are percent-encoded.
 pub(super) fn from_request_uri(target: Bytes) -> Option<Uri> {
     if !is_target(&target) {
         return from_text([b"/".as_slice(), &target].concat());

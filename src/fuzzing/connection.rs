@@ -88,7 +88,7 @@ struct Received {
 fn exchange(server: &Arc<Shared>, session: &[u8], setup: Setup) -> Received {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
     let connection = Connection::new(server, Socket::Unix(ours), false);
-    assert!(server.readers.submit(ConnectionJob::Read(connection)).is_ok(), "no thread for a reader");
+    assert!(server.readers.submit(|| ConnectionJob::Read(connection)), "no thread for a reader");
     peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     peer.set_write_timeout(Some(PATIENCE)).expect("a time-out");
     let sent = send(&mut peer, session);

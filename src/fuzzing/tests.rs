@@ -1,8 +1,12 @@
 //! The invariants over inputs from a small generator, so that they also hold in a plain run of the tests.
 
+use std::fs;
+use std::path::Path;
+
 use super::*;
 
-const N_INPUTS: usize = 400;
+const N_INPUTS: usize = 4000;
+const N_SESSIONS: usize = 400;
 
 /// The same numbers every time (splitmix64).
 struct Random(u64);
@@ -30,8 +34,9 @@ impl Random {
         for _ in 0..self.below(4) {
             let at = self.below(bytes.len());
             let end = at + self.below(bytes.len() - at).min(40);
-            match self.below(5) {
+            match self.below(6) {
                 _ if bytes.is_empty() => {}
+                5 => bytes[at] = b"\0\n\r :_\x7f\x80\xff"[self.below(9)],
                 0 => bytes[at] = self.byte(),
                 1 => bytes[at] ^= 1 << self.below(8),
                 2 => drop(bytes.drain(at..end)),
@@ -97,7 +102,7 @@ fn pairs_lie_within_their_buffer() {
 #[test]
 fn ids_live_as_in_the_model() {
     let mut random = Random(3);
-    for _ in 0..10 * N_INPUTS {
+    for _ in 0..N_INPUTS {
         let len = random.below(300);
         demultiplexer(&random.bytes(len));
     }
@@ -115,8 +120,31 @@ fn connections_answer_what_can_be_answered_and_end() {
     for setup in [0, 1, 2, 3, 0xf8] {
         connection(&[vec![setup], session.clone()].concat());
     }
-    for n in 0..N_INPUTS {
+    for n in 0..N_SESSIONS {
         let setup = if n % 20 == 0 { 0xf8 } else { 0 } + random.below(4) as u8;
         connection(&[vec![setup], random.mutated(&session)].concat());
+    }
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_targets_hold() {
+    let targets: [(&str, fn(&[u8])); 5] = [
+        ("connection", connection),
+        ("decoder", decoder),
+        ("demultiplexer", demultiplexer),
+        ("pairs", pairs),
+        ("request_mapping", request_mapping),
+    ];
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    // They are no part of the published crate.
+    if !seeds.exists() {
+        return;
+    }
+    for (target, run) in targets {
+        for seed in fs::read_dir(seeds.join(target)).expect("the seeds of a target") {
+            let path = seed.expect("a seed").path();
+            println!("{}", path.display());
+            run(&fs::read(&path).expect("a file"));
+        }
     }
 }

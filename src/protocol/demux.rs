@@ -29,6 +29,15 @@ pub(crate) struct Demux<T> {
     closed: bool,
     /// The requests that have left the map or never came into it: each is being answered, or was.
     n_ended: u64,
+    ids: Ids,
+}
+
+/// Which ids the connection has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ids {
+    None,
+    One(RequestId),
+    Several,
 }
 
 /// What one connection may ask for.
@@ -179,6 +188,7 @@ impl<T: Clone> Demux<T> {
             closing: false,
             closed: false,
             n_ended: 0,
+            ids: Ids::None,
         }
     }
 
@@ -249,6 +259,12 @@ impl<T: Clone> Demux<T> {
         (in_params.into_iter().filter_map(|id| self.refuse(id, Refusal::ParamsTimedOut)).collect(), in_body)
     }
 
+    /// Whether all requests so far had the same id. Then the web server has seen the end of each before it began the
+    /// next, and no answer but the present one can be on its way.
+    pub(crate) fn is_sequential(&self) -> bool {
+        self.ids != Ids::Several
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.requests.len()
     }
@@ -268,6 +284,11 @@ impl<T: Clone> Demux<T> {
         if self.closed {
             return Ok(Action::Nothing);
         }
+        self.ids = match self.ids {
+            Ids::None => Ids::One(id),
+            Ids::One(only) if only == id => self.ids,
+            _ => Ids::Several,
+        };
         let n_requests = self.requests.len();
         let Entry::Vacant(vacant) = self.requests.entry(id) else {
             return Err(ProtocolError::ActiveId(id));

@@ -222,6 +222,17 @@ fn what_begins_on_a_closed_connection_is_too_late() {
 }
 
 #[test]
+fn a_connection_that_uses_one_id_is_sequential() {
+    let mut bench = Bench::new(LIMITS);
+    assert!(bench.demux.is_sequential());
+    for (id, expected) in [(7, true), (7, true), (1, false), (7, false)] {
+        let ticket = bench.start(id, 1);
+        assert_eq!(bench.demux.is_sequential(), expected);
+        bench.demux.complete(ticket);
+    }
+}
+
+#[test]
 fn overdue_params_are_refused_and_overdue_bodies_reported() {
     let mut bench = Bench::new(LIMITS);
     bench.act(begin(1, 1, true));

@@ -136,6 +136,21 @@ fn a_flood_of_requests_is_answered_one_by_one_and_costs_little() {
 }
 
 #[test]
+fn a_request_that_was_aborted_in_the_queue_takes_no_place_in_it() {
+    over_both(&["--workers", "1", "--queue", "1"], |demo| {
+        let mut connection = demo.connect();
+        wait_for_abort(&mut connection, 1);
+        for _ in 0..10 {
+            connection.request(2).get("/hello").send();
+            abort(&mut connection, 2);
+        }
+        connection.request(3).get("/hello").send();
+        abort(&mut connection, 1);
+        assert_eq!(connection.answer(3).text(), "hello, world\n");
+    });
+}
+
+#[test]
 fn every_request_of_a_burst_is_served_or_refused() {
     over_both(&["--workers", "2", "--queue", "4"], |demo| {
         let mut connection = demo.connect();
