@@ -87,6 +87,11 @@ impl Exchange {
         first
     }
 
+    /// Nobody will read any more: the handler has returned, or never ran.
+    pub(crate) fn close_inputs(&self) {
+        self.inputs().for_each(Pipe::close);
+    }
+
     /// The web server stopped in the middle of an input.
     pub(crate) fn end_overdue_input(&self) {
         self.inputs().for_each(|pipe| pipe.end_if_read(End::Failed(BodyError::TimedOut)));

@@ -1,6 +1,7 @@
 //! The worker of a request: it reads the meta-variables, runs the handler, sends the answer and ends the request.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -25,6 +26,9 @@ use crate::send_body::{Kind, SendBody};
 
 /// The application status of an answer that was cut short.
 const CUT_STATUS: u32 = 1;
+
+/// The largest buffer that a worker keeps for its next answer.
+const KEPT_BUFFER_LEN: usize = 64 << 10;
 
 /// A request whose PARAMS are complete. They are with its exchange, for whoever claims it.
 pub(crate) struct Work {
@@ -54,13 +58,23 @@ impl Job for Work {
 fn answer(turn: Turn<'_>, ticket: Ticket, params: Vec<u8>, place: Place<'_>) {
     let Connection { socket, outbox, .. } = &**turn.connection;
     let to = Destination { socket, outbox, exchange: turn.exchange, id: ticket.id };
-    let mut out = BodyWriter(Answer::new(to, Vec::new()));
+    let mut out = BodyWriter(Answer::new(to, OUT.with(Cell::take)));
     let outcome = turn.serve(params, &mut out);
+    // A reader that waits for a handler to read must not wait for one that never ran.
+    turn.exchange.close_inputs();
     drop(place);
-    match outcome {
+    let buffer = match outcome {
         Outcome::Whole { app_status } => turn.end(ticket, out.0, app_status),
         Outcome::Cut => turn.cut(ticket, out.0),
+    };
+    if buffer.capacity() <= KEPT_BUFFER_LEN {
+        OUT.with(|out| out.set(buffer));
     }
+}
+
+thread_local! {
+    /// The buffer in which this thread's answers collect, between requests.
+    static OUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// How an answer came out.
@@ -183,32 +197,35 @@ impl Turn<'_> {
         Outcome::Whole { app_status: 0 }
     }
 
-    /// Complete, then send.
-    fn end(&self, ticket: Ticket, answer: Answer<'_>, app_status: u32) {
+    /// Complete, then send. The buffer comes back.
+    fn end(&self, ticket: Ticket, answer: Answer<'_>, app_status: u32) -> Vec<u8> {
         let records = answer.into_end(ProtocolStatus::RequestComplete, app_status);
         self.connection.server.metrics.request_completed();
         if let Some(completed) = self.connection.complete(ticket) {
             self.send_last(&records, Part::Last(completed.close));
         }
+        records
     }
 
     /// The part of an answer that the web server has must not pass for the whole. Most web servers see that when
-    /// the connection ends without END_REQUEST. Where others are served on the connection, or were it would end the
-    /// process, the application status tells.
-    fn cut(&self, ticket: Ticket, answer: Answer<'_>) {
+    /// the connection ends without END_REQUEST. Where others are served on the connection, or where it would end the
+    /// process, the application status tells. The buffer comes back.
+    fn cut(&self, ticket: Ticket, answer: Answer<'_>) -> Vec<u8> {
         self.connection.server.metrics.request_completed();
-        let Some(completed) = self.connection.complete(ticket) else { return };
+        let Some(completed) = self.connection.complete(ticket) else { return Vec::new() };
         let is_aborted = self.exchange.reason() == Some(CancelReason::Aborted);
         let must_end = is_aborted || self.connection.server.settings.always_end_requests;
-        if must_end || !self.connection.close_if_idle() {
+        let (records, part) = if must_end || !self.connection.close_if_idle() {
             let records = answer.into_end(ProtocolStatus::RequestComplete, CUT_STATUS);
-            self.send_last(&records, Part::Last(completed.close));
+            (records, Part::Last(completed.close))
         } else {
             // A reset throws away what the peer's kernel does not have yet: it must not be the answer of another.
             let is_sequential = self.connection.with_requests(|requests| requests.is_sequential());
             let part = if is_sequential { Part::Cut } else { Part::Last };
-            self.send_last(&answer.into_cut(), part(completed.close));
-        }
+            (answer.into_cut(), part(completed.close))
+        };
+        self.send_last(&records, part);
+        records
     }
 
     fn send_last(&self, records: &[u8], part: Part) {

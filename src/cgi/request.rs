@@ -44,7 +44,8 @@ struct Known<'a> {
 /// Reads the head of a request.
 pub(crate) fn read_head(params: &Params) -> Result<RequestHead, BadRequest> {
     let mut known = Known::default();
-    let mut headers = HeaderMap::with_capacity(params.len().min(64));
+    let n_headers = params.iter().filter(|(name, _)| name.starts_with(b"HTTP_")).count();
+    let mut headers = HeaderMap::with_capacity((n_headers + 2).min(64));
     for (name, value) in params.iter_shared() {
         match name.strip_prefix(b"HTTP_") {
             Some(header) => put_header(&mut headers, header, value)?,

@@ -26,7 +26,7 @@ use crate::shared::Shared;
 use crate::socket::Socket;
 
 /// How long the end of a connection may take, and all that comes before it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The deadlines of a server whose peer stays. Those of the others never come, so that nothing hides behind them.
 const SHORT: Duration = Duration::from_millis(20);

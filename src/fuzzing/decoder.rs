@@ -2,7 +2,7 @@
 
 use super::pieces;
 use super::reference::{self, Meaning, Seen};
-use crate::protocol::{Decoder, Event};
+use crate::protocol::{Decoder, Event, ProtocolError};
 
 /// However its bytes are cut, a session means to the decoder what it means to a reader of whole records, and every
 /// byte up to the first violation is taken.
@@ -29,7 +29,7 @@ fn decoded<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Meaning {
     meaning
 }
 
-fn decode(decoder: &mut Decoder, rest: &mut &[u8], seen: &mut Vec<Seen>) -> Option<crate::protocol::ProtocolError> {
+fn decode(decoder: &mut Decoder, rest: &mut &[u8], seen: &mut Vec<Seen>) -> Option<ProtocolError> {
     loop {
         let len_before = rest.len();
         match decoder.next(rest) {

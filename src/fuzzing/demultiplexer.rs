@@ -94,7 +94,7 @@ impl Bench {
         let id = 1 + RequestId::from(step >> 4 & 3);
         let mut content = || script.bytes(usize::from(operand % 32));
         match step & 15 {
-            0..=7 if !self.connected => {}
+            0..=7 | 12 | 13 if !self.connected => {}
             // A violation ends the connection: a rare one leaves more to happen.
             0 if self.active.contains_key(&id) && operand < 240 => {}
             0 => self.begin(id, 1 + u16::from(operand % 4), operand < 220),

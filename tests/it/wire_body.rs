@@ -215,3 +215,17 @@ fn a_web_server_that_stops_in_its_body_is_not_waited_for() {
         connection.assert_closed();
     });
 }
+
+#[test]
+fn a_refused_body_does_not_hold_up_a_connection_that_takes_one_request_at_a_time() {
+    over_both(&["--max-requests", "1", "--max-body", "600000"], |demo| {
+        let mut connection = demo.connect();
+        for _ in 0..3 {
+            let request = Request::detached(1).post("/digest").body(&vec![7; 1 << 20]).bytes();
+            let answer = connection.while_sending(&request, |connection| connection.answer(1));
+            assert_eq!(answer.status, 413);
+        }
+        connection.request(1).get("/hello").send();
+        assert_eq!(connection.answer(1).text(), "hello, world\n");
+    });
+}
