@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::demo::{over_both, Demo};
 use crate::peer::record::{self, STDIN};
-use crate::peer::Connection;
+use crate::peer::{Connection, Request};
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i % 253) as u8).collect()
