@@ -16,9 +16,9 @@ use crate::protocol::{
     put_begin_request, put_end_of_stream, put_pair, put_record, RecordHeader, RecordType, Role, HEADER_LEN,
     MAX_CONTENT_LEN,
 };
-use crate::server::spawn_thread;
 use crate::shared::Shared;
 use crate::socket::Socket;
+use crate::threads::spawn_thread;
 
 /// The only request there is.
 const ID: u16 = 1;

@@ -25,6 +25,7 @@ mod peers;
 mod pipe;
 mod pool;
 mod protocol;
+mod reader;
 mod refusal;
 mod request_ext;
 mod running;
@@ -38,6 +39,7 @@ mod socket;
 mod spool;
 #[cfg(feature = "systemd")]
 mod systemd;
+mod threads;
 mod unix_socket;
 mod worker;
 

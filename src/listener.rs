@@ -134,8 +134,9 @@ impl Listener {
     /// There is none. The message says what to do.
     pub fn inherited() -> Result<Listener> {
         #[cfg(feature = "systemd")]
-        if let Some(listener) = crate::systemd::listener()? {
-            return Ok(listener);
+        if let Some(socket) = crate::systemd::socket()? {
+            let listener = Listener::from_socket(socket);
+            return listener.map_err(|error| Error::io("cannot use the first socket of LISTEN_FDS", error));
         }
         Listener::stdin()
     }

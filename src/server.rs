@@ -2,7 +2,6 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use http::Request;
@@ -20,6 +19,7 @@ use crate::protocol::MAX_CONTENT_LEN;
 use crate::running::{Report, Running};
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::threads::spawn_thread;
 
 /// Builds a FastCGI server: handlers, limits and deadlines.
 ///
@@ -298,9 +298,4 @@ impl Server {
             app_status => std::process::exit(i32::try_from(app_status).unwrap_or(1)),
         }
     }
-}
-
-pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
-    let builder = thread::Builder::new().name(name.to_owned());
-    builder.spawn(run).map_err(|error| Error::io("cannot start a thread", error))
 }

@@ -7,7 +7,7 @@ use signal_hook::low_level::exit;
 
 use crate::error::{Error, Result};
 use crate::running::Shutdown;
-use crate::server::spawn_thread;
+use crate::threads::spawn_thread;
 
 /// Starts a thread that takes the signals; it lives as long as the process.
 pub(crate) fn shut_down_on_signals(shutdown: Shutdown) -> Result<()> {

@@ -1,27 +1,28 @@
 //! Sockets that systemd hands over, and what it is told in return.
 
+use std::os::fd::OwnedFd;
+
 use listenfd::ListenFd;
 use log::warn;
 use sd_notify::NotifyState;
 
 use crate::error::{Error, Result};
-use crate::listener::Listener;
 
 /// The first socket of LISTEN_FDS, when they are meant for this process (LISTEN_PID).
-pub(crate) fn listener() -> Result<Option<Listener>> {
-    let cannot = |error| Error::io("the first socket of LISTEN_FDS is not a listening stream socket", error);
+pub(crate) fn socket() -> Result<Option<OwnedFd>> {
     let mut sockets = ListenFd::from_env();
-    if sockets.len() > 1 {
-        warn!("{} sockets in LISTEN_FDS: only the first is used", sockets.len());
+    match sockets.len() {
+        0 => return Ok(None),
+        1 => {}
+        n => warn!("{n} sockets in LISTEN_FDS: only the first is used"),
     }
-    if sockets.len() == 0 {
-        return Ok(None);
-    }
-    // A socket of another family stays where it is.
+    // A socket of the other family stays where it is.
     if let Ok(Some(listener)) = sockets.take_unix_listener(0) {
         return Ok(Some(listener.into()));
     }
-    sockets.take_tcp_listener(0).map(|listener| listener.map(Listener::from)).map_err(cannot)
+    let listener = sockets.take_tcp_listener(0);
+    let cannot = |error| Error::io("the first socket of LISTEN_FDS is not a listening stream socket", error);
+    listener.map(|listener| listener.map(OwnedFd::from)).map_err(cannot)
 }
 
 /// The service accepts connections. Without NOTIFY_SOCKET nobody is told.

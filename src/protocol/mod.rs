@@ -11,13 +11,15 @@
 mod decoder;
 mod demux;
 mod error;
+mod outcome;
 mod pairs;
 mod record;
 mod values;
 
 pub(crate) use decoder::{Decoder, Event};
-pub(crate) use demux::{Action, CloseAfter, Completed, Demux, Limits, Refusal, Refused, Roles, Started, Ticket};
+pub(crate) use demux::{Demux, Limits, Roles};
 pub(crate) use error::ProtocolError;
+pub(crate) use outcome::{Action, CloseAfter, Completed, Refusal, Refused, Started, Ticket};
 pub(crate) use pairs::{parse_pairs, put_pair, Pair, PairsError};
 pub(crate) use record::{
     put_begin_request, put_end_of_stream, put_end_request, put_record, put_unknown_type, BeginRequest, ProtocolStatus,

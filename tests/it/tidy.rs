@@ -26,10 +26,11 @@ const LAYERS: [&[&str]; 5] = [
         "listener",
         "unix_socket",
         "systemd",
+        "threads",
         "peers",
         "refusal",
     ],
-    &["accept", "connection", "worker", "clock", "shared"],
+    &["accept", "reader", "connection", "worker", "clock", "shared"],
     &["server", "running", "signals", "cgi_program", "lib", "fuzzing"],
 ];
 
