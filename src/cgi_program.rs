@@ -4,8 +4,10 @@
 //! It is one FastCGI request that the process sends to itself, so that a handler meets the same rules either way.
 
 use std::env;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -38,7 +40,10 @@ pub(crate) fn answer(server: &Arc<Shared>) -> Result<u32> {
     }
     let request = theirs.try_clone().map_err(failed)?;
     spawn_thread("fcgi-stdin", move || send_request(&request))?;
-    receive_answer(&theirs, &mut io::stdout().lock()).map_err(failed)
+    receive_answer(&theirs, &mut io::stdout().lock()).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::new("the answer was cut short"),
+        _ => failed(error),
+    })
 }
 
 /// Sends the request. If that fails, the answer tells.
@@ -62,7 +67,8 @@ fn meta_variables() -> Vec<u8> {
 /// A CGI program must not read beyond CONTENT_LENGTH, and without it there is no body (RFC 3875 section 4.2).
 fn send_body(mut socket: &UnixStream) -> io::Result<()> {
     let content_length = env::var("CONTENT_LENGTH").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut body = io::stdin().lock().take(content_length);
+    // A buffered reader would take more than that.
+    let mut body = File::from(io::stdin().as_fd().try_clone_to_owned()?).take(content_length);
     let (mut buffer, mut record) = (vec![0; MAX_CONTENT_LEN], Vec::new());
     loop {
         let len = body.read(&mut buffer)?;

@@ -148,14 +148,8 @@ impl Listener {
     pub fn stdin() -> Result<Listener> {
         let context = "this process was given no listening socket as file descriptor 0: let a web server, \
                        spawn-fcgi or systemd start it, or tell it an address to listen on";
-        let stdin = io::stdin();
-        match sockopt::socket_acceptconn(&stdin) {
-            Ok(true) => {}
-            Ok(false) => return Err(Error::new(context)),
-            Err(error) => return Err(Error::io(context, error.into())),
-        }
-        let socket = stdin.as_fd().try_clone_to_owned().map_err(|error| Error::io(context, error))?;
-        Listener::from_socket(socket).map_err(|error| Error::io(context, error))
+        let socket = io::stdin().as_fd().try_clone_to_owned();
+        socket.and_then(Listener::from_socket).map_err(|error| Error::io(context, error))
     }
 
     /// Where web servers connect to.
@@ -164,6 +158,9 @@ impl Listener {
     }
 
     fn from_socket(socket: OwnedFd) -> io::Result<Listener> {
+        if !sockopt::socket_acceptconn(&socket)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+        }
         match sockopt::socket_domain(&socket)? {
             AddressFamily::UNIX => Ok(UnixListener::from(socket).into()),
             AddressFamily::INET | AddressFamily::INET6 => Ok(TcpListener::from(socket).into()),

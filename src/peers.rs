@@ -28,9 +28,7 @@ struct Network {
 impl Peers {
     /// Adds an address, or a range such as `10.0.0.0/8`.
     pub(crate) fn allow_address(&mut self, text: &str) -> Result<()> {
-        let network = Network::parse(text).ok_or_else(|| Error::new(format!("not an address or range: {text:?}")))?;
-        self.networks.get_or_insert_with(Vec::new).push(network);
-        Ok(())
+        self.add(text).ok_or_else(|| Error::new(format!("not an address or range: {text:?}")))
     }
 
     pub(crate) fn allow_user(&mut self, uid: u32) {
@@ -49,7 +47,16 @@ impl Peers {
         if entries.is_empty() {
             warn!("FCGI_WEB_SERVER_ADDRS is empty: no web server may connect over TCP");
         }
-        entries.into_iter().try_for_each(|entry| self.allow_address(entry))
+        for entry in entries {
+            self.add(entry).ok_or_else(|| Error::new(format!("FCGI_WEB_SERVER_ADDRS: not an address: {entry:?}")))?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, text: &str) -> Option<()> {
+        let network = Network::parse(text)?;
+        self.networks.get_or_insert_with(Vec::new).push(network);
+        Some(())
     }
 
     /// Whether the peer of this connection may be served.

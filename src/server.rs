@@ -247,7 +247,7 @@ impl Server {
 
     /// Serves whatever this process was given: the socket of [`Listener::inherited`], or the one request that a web
     /// server runs it for as a plain CGI program. After an answer with an application status other than 0 such a
-    /// program exits with it.
+    /// program exits with it, or with 255 when it is larger.
     ///
     /// # Errors
     /// It was given neither; the message says what to do. Else as [`serve`](Self::serve).
@@ -266,8 +266,9 @@ impl Server {
     pub fn spawn(mut self, listener: impl Into<Listener>) -> Result<Running> {
         let listener = listener.into();
         let cannot = |error| Error::io(format!("cannot serve on {}", listener.address()), error);
-        if let Ok(list) = std::env::var("FCGI_WEB_SERVER_ADDRS") {
-            self.peers.allow_listed(&list)?;
+        if let Some(list) = std::env::var_os("FCGI_WEB_SERVER_ADDRS") {
+            // What is not UTF-8 is no address: it becomes one that is refused by name.
+            self.peers.allow_listed(&list.to_string_lossy())?;
         }
         listener.prepare().map_err(cannot)?;
         let (wake, woken) = UnixStream::pair().map_err(cannot)?;
@@ -293,9 +294,12 @@ impl Server {
 
     fn serve_cgi(self) -> Result<Report> {
         let server = Arc::new(Shared::new(self.settings, self.handlers, self.metrics));
+        let ticking = server.clone();
+        spawn_thread("fcgi-clock", move || clock::run(&ticking))?;
         match cgi_program::answer(&server)? {
             0 => Ok(Report { completed: 1, cut_off: 0 }),
-            app_status => std::process::exit(i32::try_from(app_status).unwrap_or(1)),
+            // An exit code has 8 bits: a failure must not look like success.
+            app_status => std::process::exit(app_status.min(255) as i32),
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{chown, Gid, Mode, Uid};
+use rustix::io::{ioctl_fionbio, Errno};
+use rustix::net::{connect, socket, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::umask;
 
 /// Removes the socket file when it is dropped, if it is still the one that was made.
@@ -64,12 +66,22 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of another kind"))
         }
-        Ok(_) => match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-            Err(error) => Err(error),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        Ok(_) => match try_connect(path) {
+            Err(Errno::CONNREFUSED) => fs::remove_file(path),
+            // A full backlog is one, too.
+            Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS) => {
+                Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"))
+            }
+            Err(error) => Err(error.into()),
         },
     }
+}
+
+/// Without waiting for a process that does not accept.
+fn try_connect(path: &Path) -> Result<(), Errno> {
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    ioctl_fionbio(&socket, true)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 fn inode(path: &Path) -> io::Result<(u64, u64)> {
@@ -88,6 +100,7 @@ impl Drop for SocketFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn a_stale_socket_is_replaced_and_the_file_goes_with_its_owner() {
@@ -156,6 +169,19 @@ mod tests {
             );
         }
         assert_eq!(fs::read_to_string(text).expect("still there"), "precious");
+    }
+
+    #[test]
+    fn a_live_socket_with_a_full_backlog_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("busy");
+        let busy = socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+        rustix::net::bind(&busy, &SocketAddrUnix::new(&path).expect("an address")).expect("bound");
+        rustix::net::listen(&busy, 0).expect("listening");
+        while try_connect(&path).is_ok() {}
+        let error = bind(path.clone(), Permissions::default()).map(drop).expect_err("live");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
     }
 
     #[test]

@@ -91,8 +91,9 @@ fn run(options: Options) -> fcgi::Result<()> {
         Some(address) => Listener::bind(&address)?,
         None => match Listener::inherited() {
             Ok(listener) => listener,
-            // Not a server, then: perhaps a web server runs it as a CGI program.
-            Err(_) => return server.serve_inherited().map(drop),
+            // A web server runs it as a CGI program.
+            Err(_) if std::env::var_os("GATEWAY_INTERFACE").is_some() => return server.serve_inherited().map(drop),
+            Err(error) => return Err(error),
         },
     };
     let running = server.spawn(listener)?;

@@ -195,7 +195,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// `cargo test` builds the examples next to the test binaries: `target/PROFILE/examples` beside `target/PROFILE/deps`.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let profile = test.parent().and_then(Path::parent).expect("the test is in target/PROFILE/deps");
     let program = profile.join("examples").join("demo");

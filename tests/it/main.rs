@@ -1,8 +1,11 @@
 //! Black-box tests: the demo program, driven over the wire by web servers that share no code with the crate.
 #![allow(clippy::unwrap_used)]
 
+mod cgi;
 mod demo;
+mod front_ends;
 mod http;
+mod launchers;
 mod nginx;
 mod peer;
 mod shutdown;

@@ -1,0 +1,52 @@
+//! The matrix for Apache with mod_proxy_fcgi, over a Unix socket and over TCP.
+
+use super::FrontEnd;
+
+const UNIX: FrontEnd = FrontEnd {
+    program: "apache2",
+    package: "apache2-bin",
+    arguments: &["-D", "FOREGROUND", "-f", "@DIRECTORY@/main.conf"],
+    has_children: true,
+    main: MAIN,
+    file: "apache-proxy.conf",
+    substitutions: &[("*:80", "*:@PORT@"), ("/run/app.sock", "@APPLICATION@")],
+    keeps_connections: true,
+    ..FrontEnd::UNIX
+};
+
+/// What of Debian's `apache2.conf` matters. By default a client's connection is closed after 100 requests, and while all
+/// threads of a process are busy; there have to be more of them than a test has clients.
+const MAIN: &str = "
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
+User www-data
+Group www-data
+ServerName demo.test
+Listen 127.0.0.1:@PORT@
+DefaultRuntimeDir @DIRECTORY@
+PidFile @DIRECTORY@/apache2.pid
+ErrorLog @DIRECTORY@/error.log
+MaxKeepAliveRequests 0
+StartServers 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+Include @DIRECTORY@/site.conf
+";
+
+mod unix {
+    crate::front_ends::tests_of! { "needs apache2; tests/run installs it", super::UNIX }
+}
+
+mod tcp {
+    use super::{FrontEnd, UNIX};
+
+    const TCP: FrontEnd = FrontEnd {
+        substitutions: &[("*:80", "*:@PORT@"), ("unix:/run/app.sock|fcgi://app/", "fcgi://@APPLICATION@/")],
+        tcp: true,
+        ..UNIX
+    };
+
+    crate::front_ends::tests_of! { "needs apache2; tests/run installs it", TCP }
+}

@@ -1,0 +1,34 @@
+//! The matrix for lighttpd.
+
+use super::{tests_of, FrontEnd};
+
+/// It opens a connection for each request.
+const LIGHTTPD: FrontEnd = FrontEnd {
+    program: "lighttpd",
+    package: "lighttpd",
+    arguments: &["-D", "-f", "@DIRECTORY@/main.conf"],
+    main: MAIN,
+    file: "lighttpd.conf",
+    substitutions: &[("/run/app.sock", "@APPLICATION@")],
+    ..FrontEnd::UNIX
+};
+
+/// What of Debian's `lighttpd.conf` matters. By default a client's connection is closed after a number of requests.
+const MAIN: &str = r#"
+server.bind = "127.0.0.1"
+server.port = @PORT@
+server.document-root = "@DIRECTORY@"
+server.errorlog = "@DIRECTORY@/error.log"
+server.upload-dirs = ( "@DIRECTORY@" )
+server.max-keep-alive-requests = 100000
+server.http-parseopts = (
+    "url-normalize-unreserved" => "enable",
+    "url-normalize-required" => "enable",
+    "url-ctrls-reject" => "enable",
+    "url-path-2f-decode" => "enable",
+    "url-path-dotseg-remove" => "enable"
+)
+include "@DIRECTORY@/site.conf"
+"#;
+
+tests_of! { "needs lighttpd; tests/run installs it", LIGHTTPD }
