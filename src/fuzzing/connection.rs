@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
+use parking_lot::Mutex;
 
 use super::output::{self, Output};
 use super::pieces;
@@ -48,6 +49,9 @@ pub fn connection(input: &[u8]) {
     let Some((&setup, session)) = input.split_first() else { return };
     let setup = Setup(setup);
     let session = &session[..session.len().min(MAX_SESSION_LEN)];
+    // The servers are shared, and their counters are looked at.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
     let server = &servers()[setup.server()];
     let received = exchange(server, session, setup);
     check(session, setup, &received);

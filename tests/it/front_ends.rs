@@ -40,6 +40,8 @@ struct FrontEnd {
     tcp: bool,
     /// Connections to the application are used again.
     keeps_connections: bool,
+    /// With many requests at once it answers some with a 500 of its own.
+    refuses_some: bool,
     /// Pieces of an answer arrive as they are made.
     streams: bool,
     /// The longest chunked body that it takes.
@@ -62,6 +64,7 @@ impl FrontEnd {
         substitutions: &[],
         tcp: false,
         keeps_connections: false,
+        refuses_some: false,
         streams: true,
         longest_chunked: usize::MAX,
         odd_target: routes::ODD_TARGET,

@@ -1,13 +1,17 @@
 //! Black-box tests: the demo program, driven over the wire by web servers that share no code with the crate.
 #![allow(clippy::unwrap_used)]
 
+mod captures;
 mod cgi;
 mod demo;
 mod front_ends;
 mod http;
 mod launchers;
+mod limits;
+mod model;
 mod nginx;
 mod peer;
+mod random;
 mod shutdown;
 mod soak;
 mod tidy;

@@ -50,6 +50,8 @@ mod multiplexing {
             ("#option mpxs-conns", "option mpxs-conns"),
             ("#http-reuse always", "http-reuse always"),
         ],
+        // Those whose parameters do not fit beside other requests in its buffer.
+        refuses_some: true,
         ..KEEPING
     };
 
