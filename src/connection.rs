@@ -106,12 +106,11 @@ impl Connection {
         self.complete(ticket)
     }
 
-    /// Answers a request that no handler will see, without waiting. A peer that has read none of so many replies
-    /// loses the connection.
+    /// Answers a request that no handler will see, without waiting for room: there are no more of them than
+    /// `max_requests`.
     pub(crate) fn refuse_now(self: &Arc<Self>, refused: Refused) {
-        if self.post(&self.refusal(refused), Part::Last(refused.close)) == Posted::Full {
-            self.shut();
-        }
+        let posted = self.outbox.post_regardless(&self.socket, &self.refusal(refused), Part::Last(refused.close));
+        self.flush_if_blocked(posted);
     }
 
     /// Ends the connection at once, whatever it is doing.
@@ -166,11 +165,15 @@ impl Connection {
     /// Sends without waiting.
     pub(crate) fn post(self: &Arc<Self>, bytes: &[u8], part: Part) -> Posted {
         let posted = self.outbox.post(&self.socket, bytes, part);
+        self.flush_if_blocked(posted);
+        posted
+    }
+
+    fn flush_if_blocked(self: &Arc<Self>, posted: Posted) {
         if posted == Posted::Blocked && !self.server.readers.submit(|| ConnectionJob::Flush(self.clone())) {
             // Nobody could go on with the turn, and everybody would wait for it.
             self.shut();
         }
-        posted
     }
 }
 

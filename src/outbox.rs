@@ -53,7 +53,7 @@ pub(crate) enum Part {
 }
 
 /// What became of bytes that were posted.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Posted {
     /// They are on their way, or the connection is lost.
     Done,
@@ -86,13 +86,22 @@ impl Outbox {
         self.end_turn(socket, sent)
     }
 
-    /// Sends whole records without ever blocking.
+    /// Sends whole records without ever blocking, if there is room.
     pub(crate) fn post(&self, socket: &Socket, bytes: &[u8], part: Part) -> Posted {
+        self.post_within(MAX_QUEUED, socket, bytes, part)
+    }
+
+    /// Sends whole records without ever blocking, room or not: for what is bounded in another way.
+    pub(crate) fn post_regardless(&self, socket: &Socket, bytes: &[u8], part: Part) -> Posted {
+        self.post_within(usize::MAX, socket, bytes, part)
+    }
+
+    fn post_within(&self, most: usize, socket: &Socket, bytes: &[u8], part: Part) -> Posted {
         let mut outgoing = self.outgoing.lock();
         if outgoing.closed {
             return Posted::Done;
         }
-        if outgoing.queued.len() + bytes.len() > MAX_QUEUED {
+        if outgoing.queued.len().saturating_add(bytes.len()) > most {
             return Posted::Full;
         }
         outgoing.queue(&[bytes], part);

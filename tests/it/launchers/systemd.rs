@@ -29,7 +29,12 @@ impl Notices {
 
     fn next(&self) -> String {
         let mut buffer = [0; 256];
-        let len = self.socket.recv(&mut buffer).expect("a notice in time");
+        let len = loop {
+            match self.socket.recv(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.expect("a notice in time"),
+            }
+        };
         String::from_utf8_lossy(&buffer[..len]).trim_end().to_owned()
     }
 
