@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::demo::Demo;
 use crate::peer::answer::Answer;
 use crate::peer::record;
+use crate::random::Random;
 
 /// How long pooled threads without work are kept, and a margin.
 const IDLE_TIME: Duration = Duration::from_secs(20);
@@ -20,19 +21,9 @@ const IDLE_TIME: Duration = Duration::from_secs(20);
 /// What may remain of the memory that was used, in KiB: the allocator keeps some.
 const MEMORY_MARGIN: u64 = 6 << 10;
 
-/// A small generator, so that the connections differ and a run can be told from its number.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-
-    fn bytes(&mut self, len: u64) -> Vec<u8> {
-        let seed = self.next(251);
-        (0..len).map(|n| ((n + seed) % 251) as u8).collect()
-    }
+fn bytes(random: &mut Random, len: usize) -> Vec<u8> {
+    let seed = random.below(251);
+    (0..len).map(|n| ((n + seed) % 251) as u8).collect()
 }
 
 type Play = fn(&Demo, &mut Random);
@@ -50,8 +41,8 @@ fn served(answer: Answer) -> Option<Answer> {
 
 fn greetings(demo: &Demo, random: &mut Random) {
     let mut connection = demo.connect();
-    for n in 0..random.next(50) {
-        let token = random.next(u64::MAX >> 34);
+    for n in 0..random.below(50) {
+        let token = random.below(1 << 30);
         connection.request(1).get(&format!("/headers/{token}?{n}")).send();
         if let Some(answer) = served(connection.answer(1)) {
             assert_eq!(answer.json()["uri"], format!("/headers/{token}?{n}"));
@@ -60,8 +51,8 @@ fn greetings(demo: &Demo, random: &mut Random) {
 }
 
 fn upload(demo: &Demo, random: &mut Random) {
-    let len = 1 << random.next(22);
-    let body = random.bytes(len);
+    let len = 1 << random.below(22);
+    let body = bytes(random, len);
     let request = demo.connect().request(1).post("/digest").body(&body).bytes();
     let mut connection = demo.connect();
     let answer = connection.while_sending(&request, |connection| connection.answer(1));
@@ -70,7 +61,7 @@ fn upload(demo: &Demo, random: &mut Random) {
 }
 
 fn download(demo: &Demo, random: &mut Random) {
-    let len = random.next(3 << 20) as usize;
+    let len = random.below(3 << 20);
     let mut connection = demo.connect();
     connection.request(1).get(&format!("/bytes?n={len}")).closing().send();
     if let Some(Answer { body, .. }) = served(connection.answer(1)) {
@@ -80,7 +71,7 @@ fn download(demo: &Demo, random: &mut Random) {
 }
 
 fn stream(demo: &Demo, random: &mut Random) {
-    let n = 1 + random.next(5);
+    let n = 1 + random.below(5);
     let mut connection = demo.connect();
     for id in 1..=4 {
         connection.request(id).get(&format!("/drip?n={n}&ms=3")).send();
@@ -94,7 +85,7 @@ fn abort(demo: &Demo, random: &mut Random) {
     let mut connection = demo.connect();
     connection.request(1).get("/wait-abort").send();
     connection.request(2).get("/hello").send();
-    if random.next(2) == 0 {
+    if random.below(2) == 0 {
         connection.assert_usable();
     }
     connection.abort(1);
@@ -103,26 +94,26 @@ fn abort(demo: &Demo, random: &mut Random) {
 }
 
 fn reset(demo: &Demo, random: &mut Random) {
-    let body = random.bytes(1 << 16);
-    let bytes = demo.connect().request(1).post("/echo").body(&body).bytes();
+    let body = bytes(random, 1 << 16);
+    let request = demo.connect().request(1).post("/echo").body(&body).bytes();
     let mut connection = demo.connect();
-    let cut = random.next(bytes.len() as u64) as usize;
+    let cut = random.below(request.len());
     // It may have been answered, or not, when the connection is dropped with whatever it has unread.
-    let sent = connection.try_send(&bytes[..cut]);
+    let sent = connection.try_send(&request[..cut]);
     assert!(sent.is_ok(), "{sent:?}");
 }
 
 fn slow_peer(demo: &Demo, random: &mut Random) {
-    let body = random.bytes(200);
-    let bytes = demo.connect().request(1).post("/count").body(&body).bytes();
+    let body = bytes(random, 200);
+    let request = demo.connect().request(1).post("/count").body(&body).bytes();
     let mut connection = demo.connect();
-    connection.send_in_pieces(&bytes, 1 + random.next(9) as usize);
+    connection.send_in_pieces(&request, 1 + random.below(9));
     served(connection.answer(1)).into_iter().for_each(|answer| assert_eq!(answer.text(), "200\n"));
 }
 
 fn overload(demo: &Demo, random: &mut Random) {
     let mut connection = demo.connect();
-    let ids = 1..=(20 + random.next(40)) as u16;
+    let ids = 1..=(20 + random.below(40)) as u16;
     let burst: Vec<u8> = ids.clone().flat_map(|id| connection.request(id).get("/sleep?ms=5").bytes()).collect();
     connection.send(&burst);
     for id in ids {
@@ -193,9 +184,9 @@ fn play_all(demo: &Demo, end: Instant) -> u64 {
             let (n_plays, failed) = (&n_plays, &failed);
             scope.spawn(move || {
                 let stop = Failing(failed);
-                let mut random = Random(number);
+                let mut random = Random::new(number);
                 while Instant::now() < end && !failed.load(Ordering::Relaxed) {
-                    PLAYS[random.next(PLAYS.len() as u64) as usize](demo, &mut random);
+                    random.pick(&PLAYS)(demo, &mut random);
                     n_plays.fetch_add(1, Ordering::Relaxed);
                 }
                 std::mem::forget(stop);
