@@ -129,6 +129,11 @@ impl<'a> Answer<'a> {
         matches!(self.rule, BodyRule::Exactly(len) if self.body_len < len)
     }
 
+    /// How many bytes wait to be sent.
+    pub(crate) fn collected_len(&self) -> usize {
+        self.out.len()
+    }
+
     /// Whether some of the body was dropped.
     pub(crate) fn is_long(&self) -> bool {
         self.is_long

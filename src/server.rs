@@ -141,8 +141,8 @@ impl Server {
     }
 
     /// How many bytes status and headers of an answer may have; 15 KiB by default, 65,528 at most. An answer with
-    /// more becomes a 500. nginx takes 4 KiB unless told otherwise (`fastcgi_buffer_size`), and HAProxy 2.6 crashes
-    /// on more than 15 KiB.
+    /// more becomes a 500, and one with more than 4 KiB a warning in the log: nginx takes no more unless told otherwise
+    /// (`fastcgi_buffer_size`). HAProxy 2.6 crashes on more than 15 KiB.
     pub fn max_head(mut self, bytes: usize) -> Server {
         self.settings.max_head = bytes.min(MAX_CONTENT_LEN);
         self

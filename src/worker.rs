@@ -27,6 +27,10 @@ use crate::send_body::{Kind, SendBody};
 /// The application status of an answer that was cut short.
 const CUT_STATUS: u32 = 1;
 
+/// The header block that every web server takes: nginx's default `fastcgi_buffer_size` is a page, for the record's
+/// header, too.
+const USUAL_HEAD_LEN: usize = 4 << 10;
+
 /// The largest buffer that a worker keeps for its next answer.
 const KEPT_BUFFER_LEN: usize = 64 << 10;
 
@@ -163,6 +167,10 @@ impl Turn<'_> {
                 return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answers_head, out);
             }
         };
+        let head_len = out.0.collected_len();
+        if head_len > USUAL_HEAD_LEN {
+            warn!("{}: a header block of {head_len} bytes: nginx takes 4 KiB unless told otherwise", self.describe());
+        }
         if rule == BodyRule::Nothing {
             return Outcome::Whole { app_status };
         }

@@ -250,3 +250,17 @@ fn a_web_server_that_does_not_read_is_not_waited_for() {
         assert!(connection.drain().len() < 64 << 20, "the answer was cut off");
     });
 }
+
+#[test]
+fn a_large_header_block_is_warned_of_and_too_large_a_one_refused() {
+    over_both(&[], |demo| {
+        let mut connection = demo.connect();
+        for (len, status, warning) in [(3_000, 200, None), (5_000, 200, Some("4 KiB")), (16_000, 500, Some("max_head"))]
+        {
+            connection.request(1).get(&format!("/header?name=X-Long&value={}", "v".repeat(len))).send();
+            assert_eq!(connection.answer(1).status, status);
+            let log = demo.log();
+            assert!(warning.map_or(log.is_empty(), |warning| log.contains(warning)), "{len}: {log}");
+        }
+    });
+}
