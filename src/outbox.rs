@@ -274,14 +274,15 @@ mod tests {
         posted += 1;
         assert_eq!(outbox.post(&socket, b"behind", Part::Some), Posted::Done);
         assert_eq!(outbox.post(&socket, &[0; MAX_QUEUED], Part::Some), Posted::Full);
+        assert_eq!(outbox.post_regardless(&socket, &[b'y'; MAX_QUEUED], Part::Some), Posted::Done);
         assert!(outbox.is_stuck(Instant::now() + Duration::from_secs(1), Duration::from_secs(1)));
         let flusher = {
             let (socket, outbox) = (socket.clone(), outbox.clone());
             thread::spawn(move || outbox.flush(&socket))
         };
-        let mut received = vec![0; posted * piece.len() + 6];
+        let mut received = vec![0; posted * piece.len() + 6 + MAX_QUEUED];
         theirs.read_exact(&mut received).expect("all");
-        assert!(received.ends_with(b"xbehind"));
+        assert!(received[posted * piece.len() - 1..].starts_with(b"xbehindyy") && received.ends_with(b"yy"));
         flusher.join().expect("flushed");
         assert!(!outbox.is_stuck(Instant::now() + Duration::from_secs(9), Duration::from_secs(1)));
     }
