@@ -9,6 +9,7 @@ use log::{error, info, warn};
 
 use crate::connection::{Connection, ConnectionJob};
 use crate::listener::{wait_for_wake, Listener};
+use crate::metrics::Counter;
 use crate::peers::Peers;
 use crate::shared::{Admission, Shared};
 use crate::socket::Socket;
@@ -63,7 +64,11 @@ impl Accept {
     }
 
     fn serve(&self, socket: Socket, admission: Admission) {
-        match self.peers.allow(&socket) {
+        let allowed = self.peers.allow(&socket);
+        if !matches!(allowed, Ok(true)) {
+            self.server.metrics.count(Counter::PeerRefused);
+        }
+        match allowed {
             Ok(true) => {}
             Ok(false) => return warn!("a connection from a peer that is not allowed; closed"),
             Err(error) => return warn!("a connection from a peer that cannot be told; closed: {error}"),

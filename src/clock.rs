@@ -39,7 +39,8 @@ pub(crate) fn run(server: &Arc<Shared>) {
 
 fn tick(settings: &Settings) -> Duration {
     let times = [settings.read_timeout, settings.write_timeout, settings.idle_timeout];
-    let shortest = times.into_iter().chain(settings.request_timeout).min().unwrap_or(LONGEST_TICK);
+    let optional = [settings.request_timeout, settings.slow_request].into_iter().flatten();
+    let shortest = times.into_iter().chain(optional).min().unwrap_or(LONGEST_TICK);
     (shortest / 4).clamp(SHORTEST_TICK, LONGEST_TICK)
 }
 
@@ -76,9 +77,18 @@ fn check_requests(connection: &Arc<Connection>, now: Instant) {
     let (refused, overdue_inputs) = connection.with_requests(|requests| requests.overdue(now, settings.read_timeout));
     refused.into_iter().for_each(|refused| connection.refuse_now(refused));
     overdue_inputs.iter().for_each(|exchange| exchange.end_overdue_input());
+    settings.slow_request.into_iter().for_each(|slow| report_slow(connection, now, slow));
     let Some(request_timeout) = settings.request_timeout else { return };
     let is_overdue = |exchange: &Exchange| exchange.age(now) >= request_timeout;
     cancel(connection, CancelReason::Deadline, is_overdue);
+}
+
+fn report_slow(connection: &Connection, now: Instant, slow: Duration) {
+    for (_, exchange) in connection.active() {
+        if exchange.is_running() && exchange.age(now) >= slow && exchange.report_once() {
+            warn!("{}", exchange.describe(connection.number(), now));
+        }
+    }
 }
 
 /// Cancels the active requests for which `is_due`, and answers those that no worker has; how many those are.
@@ -100,9 +110,13 @@ mod tests {
     #[test]
     fn the_clock_ticks_as_often_as_its_shortest_deadline_needs() {
         let rows = [(60_000, 1000), (400, 100), (1, 5)];
-        for (read_timeout, expected) in rows {
-            let settings = Settings { read_timeout: Duration::from_millis(read_timeout), ..Settings::default() };
-            assert_eq!(tick(&settings), Duration::from_millis(expected));
+        for (time, expected) in rows.map(|(time, expected)| (Duration::from_millis(time), expected)) {
+            for settings in [
+                Settings { read_timeout: time, ..Settings::default() },
+                Settings { slow_request: Some(time), ..Settings::default() },
+            ] {
+                assert_eq!(tick(&settings), Duration::from_millis(expected));
+            }
         }
     }
 }

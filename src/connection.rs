@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 
 use crate::cancellation::CancelReason;
 use crate::exchange::Exchange;
+use crate::metrics::Counter;
 use crate::outbox::{Outbox, Part, Posted};
-use crate::protocol::{CloseAfter, Completed, Demux, Limits, Refusal, Refused, Ticket};
+use crate::protocol::{CloseAfter, Completed, Demux, Limits, Refused, Ticket};
 use crate::refusal::refusal_records;
 use crate::shared::Shared;
 use crate::socket::Socket;
@@ -54,9 +55,9 @@ impl Connection {
             requests.close_after_refusal();
         }
         let times = Times { activity: AtomicU64::new(server.millis(Instant::now())), ..Times::default() };
-        let (outbox, requests) = (Outbox::default(), Mutex::new(requests));
+        let (outbox, requests) = (Outbox::new(server.metrics.clone()), Mutex::new(requests));
         let connection = Arc::new(Connection { number, socket, outbox, requests, server: server.clone(), times });
-        server.metrics.connection_opened();
+        server.metrics.count(Counter::ConnectionOpened);
         server.connections.add(number, &connection);
         connection
     }
@@ -64,7 +65,6 @@ impl Connection {
     /// Takes a request out of the map: who gets it, and nobody else, sends END_REQUEST.
     pub(crate) fn complete(&self, ticket: Ticket) -> Option<Completed> {
         let completed = self.requests.lock().complete(ticket)?;
-        self.server.metrics.request_ended();
         self.touch(Instant::now());
         if completed.close.is_some() {
             self.start_draining();
@@ -103,6 +103,7 @@ impl Connection {
     pub(crate) fn complete_waiting(&self, ticket: Ticket, exchange: &Exchange) -> Option<Completed> {
         exchange.claim()?;
         self.server.workers.give_up_place();
+        self.server.metrics.count(Counter::GivenUp);
         self.complete(ticket)
     }
 
@@ -152,9 +153,7 @@ impl Connection {
 
     /// The records that refuse a request, and what else that means for the connection.
     pub(crate) fn refusal(&self, refused: Refused) -> Vec<u8> {
-        if refused.refusal != Refusal::Aborted {
-            self.server.metrics.request_rejected();
-        }
+        Counter::of(refused.refusal).into_iter().for_each(|counter| self.server.metrics.count(counter));
         debug!("connection {}: request {} refused: {:?}", self.number, refused.id, refused.refusal);
         if refused.close.is_some() {
             self.start_draining();
@@ -180,7 +179,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         debug!("connection {}: closed", self.number);
-        self.server.metrics.connection_closed();
+        self.server.metrics.count(Counter::ConnectionClosed);
         self.server.connections.remove(self.number);
     }
 }

@@ -1,6 +1,7 @@
 //! What the threads that serve one request share: its signal, its input, its STDERR, and who answers it.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,14 @@ use parking_lot::Mutex;
 use crate::cancellation::{CancelReason, Signal};
 use crate::cgi::Params;
 use crate::error::BodyError;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RunningRequest};
 use crate::pipe::{End, Pipe, PipeLimits};
 use crate::protocol::{Role, Stream};
 
 /// One request, from BEGIN_REQUEST to END_REQUEST.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    role: Role,
     signal: Signal,
     stdin: Pipe,
     /// The second input of a Filter.
@@ -26,12 +28,15 @@ pub(crate) struct Exchange {
     offer: Mutex<Option<Vec<u8>>>,
     begun: Instant,
     params: OnceLock<Params>,
+    /// It is in the log as a slow request.
+    is_reported: AtomicBool,
     metrics: Metrics,
 }
 
 impl Exchange {
     pub(crate) fn new(role: Role, limits: PipeLimits, max_stderr: usize, metrics: Metrics) -> Exchange {
         Exchange {
+            role,
             signal: Signal::default(),
             stdin: Pipe::new(limits),
             data: (role == Role::Filter).then(|| Pipe::new(limits)),
@@ -40,6 +45,7 @@ impl Exchange {
             offer: Mutex::default(),
             begun: Instant::now(),
             params: OnceLock::new(),
+            is_reported: AtomicBool::new(false),
             metrics,
         }
     }
@@ -77,7 +83,7 @@ impl Exchange {
     pub(crate) fn cancel(&self, reason: CancelReason) -> bool {
         let first = self.signal.fire(reason);
         if first {
-            self.metrics.request_cancelled();
+            self.metrics.count(reason);
             self.inputs().for_each(|pipe| match reason {
                 // The peer may have closed its sending side only: a body that has arrived can still be read.
                 CancelReason::Disconnected => pipe.end(End::Failed(reason.body_error())),
@@ -115,6 +121,29 @@ impl Exchange {
 
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.begun)
+    }
+
+    /// Whether a worker has it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.params.get().is_some()
+    }
+
+    /// What a status page or a log line says of it while it runs.
+    pub(crate) fn describe(&self, connection: u64, now: Instant) -> RunningRequest {
+        let (method, uri) = (self.text("REQUEST_METHOD"), self.text("REQUEST_URI"));
+        RunningRequest { age: self.age(now), method, uri, role: self.role.name(), connection }
+    }
+
+    /// Whether this call is the first.
+    pub(crate) fn report_once(&self) -> bool {
+        !self.is_reported.swap(true, Ordering::Relaxed)
+    }
+
+    /// A meta-variable for people to read. It comes from the client: escaped, and not all of it.
+    pub(crate) fn text(&self, name: &str) -> String {
+        const MOST: usize = 200;
+        let value = self.params().get(name).unwrap_or_default();
+        String::from_utf8_lossy(&value[..value.len().min(MOST)]).escape_debug().to_string()
     }
 
     /// Keeps what fits of a handler's STDERR until the closing write.
@@ -234,6 +263,18 @@ mod tests {
         exchange.add_stderr(b"0123456789");
         assert_eq!(exchange.take_stderr(), b"a?\nb?[0123");
         assert_eq!(exchange.take_stderr(), b"");
+    }
+
+    #[test]
+    fn a_request_is_described_in_few_harmless_characters() {
+        let exchange = Exchange::new(Role::Filter, LIMITS, 10, Metrics::default());
+        assert!(!exchange.is_running());
+        let target = "/\x1b[2J\n".to_owned() + &"x".repeat(1000);
+        exchange.set_params(Params::from_iter([("REQUEST_METHOD", "GET"), ("REQUEST_URI", &target)]));
+        let described = exchange.describe(7, exchange.begun + Duration::from_secs(2));
+        assert_eq!((described.age, described.connection, described.role), (Duration::from_secs(2), 7, "filter"));
+        assert_eq!((described.method, described.uri), ("GET".into(), "/\\u{1b}[2J\\n".to_owned() + &"x".repeat(194)));
+        assert!(exchange.is_running() && exchange.report_once() && !exchange.report_once());
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use exchange::{Cancellation, Stderr};
 pub use handler::{AppStatus, Decision, IntoResponse};
 pub use http;
 pub use listener::{Address, Listener, UnixBinding};
-pub use metrics::{Metrics, Snapshot};
+pub use metrics::{CancelledRequests, Metrics, RejectedRequests, RunningRequest, Snapshot};
 pub use request_ext::RequestExt;
 pub use running::{Report, Running, Shutdown};
 pub use send_body::SendBody;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::metrics::{Counter, Metrics};
 use crate::protocol::CloseAfter;
 use crate::socket::Socket;
 
@@ -20,6 +21,7 @@ pub(crate) const MAX_QUEUED: usize = 256 << 10;
 /// The sending side of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    metrics: Metrics,
     outgoing: Mutex<Outgoing>,
     changed: Condvar,
 }
@@ -64,6 +66,10 @@ pub(crate) enum Posted {
 }
 
 impl Outbox {
+    pub(crate) fn new(metrics: Metrics) -> Outbox {
+        Outbox { metrics, ..Outbox::default() }
+    }
+
     /// Sends whole records and blocks until the kernel, or the thread that is writing, has them.
     pub(crate) fn send(&self, socket: &Socket, bytes: &[&[u8]], part: Part) -> io::Result<()> {
         let len = bytes.iter().map(|piece| piece.len()).sum::<usize>();
@@ -82,7 +88,7 @@ impl Outbox {
         outgoing.count(part);
         drop(outgoing);
         // Whoever had the turn before has sent what was queued, so that these are the next bytes.
-        let sent = socket.write_all(bytes);
+        let sent = self.write_all(socket, bytes);
         self.end_turn(socket, sent)
     }
 
@@ -147,7 +153,9 @@ impl Outbox {
     fn send_now(&self, socket: &Socket, mut outgoing: MutexGuard<'_, Outgoing>) -> Posted {
         let mut bytes = std::mem::take(&mut outgoing.queued);
         drop(outgoing);
-        match socket.write_now(&bytes) {
+        let written = socket.write_now(&bytes);
+        self.metrics.add(Counter::BytesOut, written.as_ref().map_or(0, |&n| n as u64));
+        match written {
             Ok(written) if written < bytes.len() => {
                 bytes.drain(..written);
                 let mut outgoing = self.outgoing.lock();
@@ -162,6 +170,12 @@ impl Outbox {
                 Posted::Done
             }
         }
+    }
+
+    fn write_all(&self, socket: &Socket, parts: &[&[u8]]) -> io::Result<()> {
+        socket.write_all(parts)?;
+        self.metrics.add(Counter::BytesOut, parts.iter().map(|part| part.len() as u64).sum());
+        Ok(())
     }
 
     /// Gives the turn back, after sending what was queued during it.
@@ -188,7 +202,7 @@ impl Outbox {
             outgoing.turn = Some(Instant::now());
             let bytes = std::mem::take(&mut outgoing.queued);
             drop(outgoing);
-            sent = socket.write_all(&[&bytes]);
+            sent = self.write_all(socket, &[&bytes]);
             self.changed.notify_all();
         }
     }

@@ -151,6 +151,11 @@ impl<J: Job> Pool<J> {
         self.shared.places.taken.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many threads there are, at work or idle.
+    pub(crate) fn n_threads(&self) -> usize {
+        self.shared.threads.lock().n_threads
+    }
+
     /// Lets the threads end once there is no job left.
     pub(crate) fn stop(&self) {
         let mut threads = self.shared.threads.lock();

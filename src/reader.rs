@@ -14,6 +14,7 @@ use log::{debug, trace, warn};
 use crate::cancellation::CancelReason;
 use crate::connection::{Connection, ConnectionJob};
 use crate::exchange::Exchange;
+use crate::metrics::Counter;
 use crate::outbox::{Part, Posted};
 use crate::pipe::{End, Patience};
 use crate::pool::{Job, Place};
@@ -125,6 +126,7 @@ impl Reader<'_> {
     fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
         let now = Instant::now();
         self.connection.touch(now);
+        self.connection.server.metrics.add(Counter::BytesIn, bytes.len() as u64);
         self.count_drained(bytes.len())?;
         while let Some(event) = self.decoder.next(&mut bytes).map_err(Stop::Violation)? {
             trace!("connection {}: {}", self.connection.number(), event.describe());
@@ -177,9 +179,9 @@ impl Reader<'_> {
 
     fn start(&self, started: Started<Arc<Exchange>>) {
         let connection = self.connection;
-        connection.server.metrics.request_started();
         let Started { ticket, role, params, handle: exchange } = started;
         let has_place = connection.server.workers.submit(|| {
+            connection.server.metrics.count(Counter::Submitted);
             exchange.offer(params);
             Work { connection: connection.clone(), ticket, role, exchange }
         });

@@ -1,7 +1,6 @@
 //! The builder of a server.
 
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -182,6 +181,13 @@ impl Server {
         self
     }
 
+    /// Reports requests that run longer than this, each once, as a warning in the log with their method, URI, role
+    /// and connection; off by default. It changes nothing for the request.
+    pub fn slow_request(mut self, time: Duration) -> Server {
+        self.settings.slow_request = Some(time);
+        self
+    }
+
     /// How long a shutdown waits for requests before it cancels them; 30 seconds by default.
     pub fn shutdown_grace(mut self, time: Duration) -> Server {
         self.settings.shutdown_grace = time;
@@ -273,7 +279,7 @@ impl Server {
         listener.prepare().map_err(cannot)?;
         let (wake, woken) = UnixStream::pair().map_err(cannot)?;
         let address = listener.address().clone();
-        let server = Arc::new(Shared::new(self.settings, self.handlers, self.metrics));
+        let server = Shared::start(self.settings, self.handlers, self.metrics);
         let accepting = {
             let accepting = Accept { server: server.clone(), listener, peers: self.peers, woken };
             spawn_thread("fcgi-accept", move || accepting.run())?
@@ -293,7 +299,7 @@ impl Server {
     }
 
     fn serve_cgi(self) -> Result<Report> {
-        let server = Arc::new(Shared::new(self.settings, self.handlers, self.metrics));
+        let server = Shared::start(self.settings, self.handlers, self.metrics);
         let ticking = server.clone();
         spawn_thread("fcgi-clock", move || clock::run(&ticking))?;
         match cgi_program::answer(&server)? {

@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) request_timeout: Option<Duration>,
+    pub(crate) slow_request: Option<Duration>,
     pub(crate) shutdown_grace: Duration,
     pub(crate) always_end_requests: bool,
 }
@@ -41,6 +42,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(120),
             request_timeout: None,
+            slow_request: None,
             shutdown_grace: Duration::from_secs(30),
             always_end_requests: false,
         }

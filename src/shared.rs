@@ -1,6 +1,7 @@
 //! What all threads of one server share.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::connection::{Connection, ConnectionJob};
 use crate::exchange::Exchange;
 use crate::handler::Handlers;
-use crate::metrics::Metrics;
+use crate::metrics::{Gauges, Metrics, Snapshot};
 use crate::pipe::PipeLimits;
 use crate::pool::{Pool, PoolLimits};
 use crate::protocol::{Capabilities, Limits, Role};
@@ -43,7 +44,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, handlers: Handlers, metrics: Metrics) -> Shared {
+    /// The state of a server that begins, with its metrics looking at it.
+    pub(crate) fn start(settings: Settings, handlers: Handlers, metrics: Metrics) -> Arc<Shared> {
+        let shared = Arc::new(Shared::new(settings, handlers, metrics));
+        let watched: Weak<Shared> = Arc::downgrade(&shared);
+        shared.metrics.watch(watched);
+        shared
+    }
+
+    fn new(settings: Settings, handlers: Handlers, metrics: Metrics) -> Shared {
         let connections = settings.max_connections.saturating_add(REFUSED_CONNECTIONS);
         let workers = PoolLimits { threads: settings.workers, waiting: settings.queue, stack_len: WORKER_STACK_LEN };
         // A connection has one reader, and now and then a thread that flushes to a slow peer.
@@ -105,6 +114,26 @@ impl Shared {
 
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+}
+
+impl Gauges for Shared {
+    fn fill(&self, snapshot: &mut Snapshot) {
+        let now = Instant::now();
+        snapshot.uptime = now.saturating_duration_since(self.started);
+        snapshot.idle_workers = (self.workers.n_threads() as u64).saturating_sub(snapshot.busy_workers);
+        let running = self.connections.all().into_iter().flat_map(|connection| {
+            let number = connection.number();
+            connection.active().into_iter().map(move |(_, exchange)| (number, exchange))
+        });
+        let longest = running.filter(|(_, exchange)| exchange.is_running()).max_by_key(|(_, one)| one.age(now));
+        snapshot.longest_request = longest.map(|(connection, exchange)| exchange.describe(connection, now));
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 

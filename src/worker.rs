@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::error::BodyError;
 use crate::exchange::Exchange;
 use crate::handler::{AppStatus, BoxError, Reply};
+use crate::metrics::Counter;
 use crate::outbox::Part;
 use crate::pool::{Job, Place};
 use crate::protocol::{ProtocolStatus, Role, Ticket, MAX_CONTENT_LEN};
@@ -47,6 +48,7 @@ impl Job for Work {
         let Work { connection, ticket, role, exchange } = self;
         // A request that was ended while it waited is over, and its place was given up then.
         let Some(params) = exchange.claim() else { return place.was_given_up() };
+        connection.server.metrics.count(Counter::Taken);
         let turn = AssertUnwindSafe(|| {
             answer(Turn { connection: &connection, exchange: &exchange, role }, ticket, params, place)
         });
@@ -54,7 +56,9 @@ impl Job for Work {
         if catch_unwind(turn).is_err() {
             error!("connection {}: a panic behind request {}; closed", connection.number(), ticket.id);
             connection.shut();
-            connection.complete(ticket);
+            if connection.complete(ticket).is_some() {
+                connection.server.metrics.count(Counter::Completed);
+            }
         }
     }
 }
@@ -107,7 +111,10 @@ impl Turn<'_> {
     fn serve(&self, params: Vec<u8>, out: &mut BodyWriter<'_>) -> Outcome {
         let head = match self.read_request(params) {
             Ok(head) => head,
-            Err(status) => return self.refuse(status, self.answers_head(), out),
+            Err(status) => {
+                self.count(rejection(status));
+                return self.refuse(status, self.answers_head(), out);
+            }
         };
         let answers_head = self.answers_head();
         match guard(|| self.run_handler(head)) {
@@ -125,13 +132,11 @@ impl Turn<'_> {
         let parsed = Params::parse(params).map_err(|_| BadRequest::Params);
         let head = parsed.and_then(|params| read_head(self.exchange.set_params(params))).map_err(|bad| {
             warn!("{}: refused: {bad}", self.describe());
-            self.connection.server.metrics.request_rejected();
             bad.status()
         })?;
         let max_body = self.connection.server.settings.max_body;
         if self.role != Role::Authorizer && head.content_length.is_some_and(|len| len > max_body) {
             debug!("{}: refused: the body is larger than max_body", self.describe());
-            self.connection.server.metrics.request_rejected();
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         Ok(head)
@@ -164,6 +169,7 @@ impl Turn<'_> {
             Ok(rule) => rule,
             Err(error) => {
                 warn!("{}: the handler's answer cannot be sent: {error}", self.describe());
+                self.count(Counter::Failed);
                 return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answers_head, out);
             }
         };
@@ -192,7 +198,10 @@ impl Turn<'_> {
     fn fail(&self, failure: Failure, answers_head: bool, out: &mut BodyWriter<'_>) -> Outcome {
         match failure.body_error() {
             Some(error) => debug!("{}: the handler gave up: {error}", self.describe()),
-            None => warn!("{}: the handler failed: {failure}", self.describe()),
+            None => {
+                warn!("{}: the handler failed: {failure}", self.describe());
+                self.count(Counter::Failed);
+            }
         }
         match out.0.progress() {
             Progress::Sent => Outcome::Cut,
@@ -208,7 +217,7 @@ impl Turn<'_> {
     /// Complete, then send. The buffer comes back.
     fn end(&self, ticket: Ticket, answer: Answer<'_>, app_status: u32) -> Vec<u8> {
         let records = answer.into_end(ProtocolStatus::RequestComplete, app_status);
-        self.connection.server.metrics.request_completed();
+        self.count(Counter::Completed);
         if let Some(completed) = self.connection.complete(ticket) {
             self.send_last(&records, Part::Last(completed.close));
         }
@@ -219,7 +228,7 @@ impl Turn<'_> {
     /// the connection ends without END_REQUEST. Where others are served on the connection, or where it would end the
     /// process, the application status tells. The buffer comes back.
     fn cut(&self, ticket: Ticket, answer: Answer<'_>) -> Vec<u8> {
-        self.connection.server.metrics.request_completed();
+        self.count(Counter::Completed);
         let Some(completed) = self.connection.complete(ticket) else { return Vec::new() };
         let is_aborted = self.exchange.reason() == Some(CancelReason::Aborted);
         let must_end = is_aborted || self.connection.server.settings.always_end_requests;
@@ -244,15 +253,23 @@ impl Turn<'_> {
         }
     }
 
-    /// What a log line says of the request. It comes from the client: escaped, and not all of it.
+    fn count(&self, counter: Counter) {
+        self.connection.server.metrics.count(counter);
+    }
+
+    /// What a log line says of the request.
     fn describe(&self) -> String {
-        const MOST: usize = 200;
-        let params = self.exchange.params();
-        let text = |name| {
-            let value = params.get(name).unwrap_or_default();
-            String::from_utf8_lossy(&value[..value.len().min(MOST)]).escape_debug().to_string()
-        };
-        format!("connection {}: {} {}", self.connection.number(), text("REQUEST_METHOD"), text("REQUEST_URI"))
+        let (method, uri) = (self.exchange.text("REQUEST_METHOD"), self.exchange.text("REQUEST_URI"));
+        format!("connection {}: {method} {uri}", self.connection.number())
+    }
+}
+
+/// Where a refusal with this status is counted.
+fn rejection(status: StatusCode) -> Counter {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Counter::BodyTooLarge,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Counter::ParamsTooLarge,
+        _ => Counter::Malformed,
     }
 }
 

@@ -29,6 +29,7 @@ Usage: demo [OPTIONS]
   --read-timeout MS       longest wait for the web server to send
   --write-timeout MS      longest wait for the web server to take what was sent
   --idle-timeout MS       longest wait for the next request on a connection
+  --slow-request MS       age at which a running request is reported in the log
   --shutdown-grace MS     time that running requests get when the server stops
   --help                  this text
 
@@ -64,6 +65,7 @@ fn read_options(mut options: Parser) -> Result<Option<Options>, lexopt::Error> {
             Arg::Long("read-timeout") => server.read_timeout(milliseconds(&mut options)?),
             Arg::Long("write-timeout") => server.write_timeout(milliseconds(&mut options)?),
             Arg::Long("idle-timeout") => server.idle_timeout(milliseconds(&mut options)?),
+            Arg::Long("slow-request") => server.slow_request(milliseconds(&mut options)?),
             Arg::Long("shutdown-grace") => server.shutdown_grace(milliseconds(&mut options)?),
             Arg::Long("listen") => {
                 listen = Some(options.value()?.string()?);

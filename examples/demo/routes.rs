@@ -268,7 +268,23 @@ fn counters(metrics: &Metrics) -> Answer {
         "completed_requests": now.completed_requests,
         "cancelled_requests": now.cancelled_requests,
         "rejected_requests": now.rejected_requests,
+        "queued_requests": now.queued_requests,
+        "failed_requests": now.failed_requests,
+        "accepted_connections": now.accepted_connections,
+        "refused_connections": now.refused_connections,
+        "cancelled": by_reason(now.cancelled.iter()),
+        "rejected": by_reason(now.rejected.iter()),
+        "bytes_in": now.bytes_in,
+        "bytes_out": now.bytes_out,
+        "busy_workers": now.busy_workers,
+        "idle_workers": now.idle_workers,
+        "uptime": now.uptime.as_secs_f64(),
+        "longest_request": now.longest_request.map(|request| request.to_string()),
     }))
+}
+
+fn by_reason(counts: impl Iterator<Item = (&'static str, u64)>) -> Value {
+    counts.map(|(reason, count)| (reason.to_owned(), Value::from(count))).collect()
 }
 
 // Query parameters.

@@ -182,7 +182,7 @@ fn start(setup: Setup) -> Arc<Shared> {
         authorizer: Some(handler::authorizer(authorize)),
         filter: setup.multiplexes().then(|| handler::filter(filter)),
     };
-    let server = Arc::new(Shared::new(settings(setup), handlers, Metrics::default()));
+    let server = Shared::start(settings(setup), handlers, Metrics::default());
     let ticking = server.clone();
     thread::spawn(move || clock::run(&ticking));
     server

@@ -74,6 +74,14 @@ impl Role {
             _ => None,
         }
     }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Responder => "responder",
+            Role::Authorizer => "authorizer",
+            Role::Filter => "filter",
+        }
+    }
 }
 
 /// How a request ended as far as the protocol is concerned (section 5.5).

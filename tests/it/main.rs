@@ -8,6 +8,7 @@ mod front_ends;
 mod http;
 mod launchers;
 mod limits;
+mod metrics;
 mod model;
 mod nginx;
 mod peer;
