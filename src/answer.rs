@@ -232,6 +232,18 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// The body, for who writes it.
+impl Write for Answer<'_> {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        Answer::write(self, content)?;
+        Ok(content.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Answer::flush(self)
+    }
+}
+
 fn send(to: Destination<'_>, parts: &[&[u8]]) -> io::Result<()> {
     to.exchange.check_writable()?;
     to.outbox.send(to.socket, parts, Part::Some).map_err(|_| {
@@ -245,12 +257,11 @@ fn send(to: Destination<'_>, parts: &[&[u8]]) -> io::Result<()> {
 ///
 /// `flush` puts what was written on the wire now. Errors carry a [`BodyError`]: the web server has aborted
 /// the request, the connection is lost, or its time is over.
-pub struct BodyWriter<'a>(pub(crate) Answer<'a>);
+pub struct BodyWriter<'a>(pub(crate) &'a mut (dyn Write + Send));
 
 impl Write for BodyWriter<'_> {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        self.0.write(content)?;
-        Ok(content.len())
+        self.0.write(content)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -260,7 +271,7 @@ impl Write for BodyWriter<'_> {
 
 impl std::fmt::Debug for BodyWriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BodyWriter").field("request_id", &self.0.to.id).finish_non_exhaustive()
+        f.debug_struct("BodyWriter").finish_non_exhaustive()
     }
 }
 

@@ -64,6 +64,8 @@ impl<R: IntoResponse, E: Into<BoxError>> IntoResponse for Result<R, E> {
 ///         _ => Decision::deny(StatusCode::FORBIDDEN),
 ///     }
 /// }
+///
+/// assert!(!check(Request::new(())).is_allowed());
 /// ```
 #[derive(Debug)]
 pub struct Decision {
@@ -95,6 +97,21 @@ impl Decision {
     pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Decision {
         self.variables.push((name.into(), value.into()));
         self
+    }
+
+    /// Whether the web server may go on. It may not when the decision failed.
+    pub fn is_allowed(&self) -> bool {
+        self.response.as_ref().is_ok_and(|response| response.status().is_success())
+    }
+
+    /// What the web server must answer with, or would pass on; `None` when the decision failed.
+    pub fn response(&self) -> Option<&Response<SendBody>> {
+        self.response.as_ref().ok()
+    }
+
+    /// The variables that it hands to the web server, in order.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -167,9 +184,18 @@ mod tests {
         for (given, sent) in rows {
             let status = StatusCode::from_u16(given).expect("a status");
             let decision = Decision::deny(status);
-            assert_eq!(decision.response.expect("a response").status(), sent);
+            assert_eq!(decision.response().expect("a response").status(), sent);
+            assert!(!decision.is_allowed());
         }
-        assert!(Decision::deny(Err::<StatusCode, _>("no")).response.is_err());
+        let failed = Decision::deny(Err::<StatusCode, _>("no"));
+        assert!(failed.response().is_none() && !failed.is_allowed());
+    }
+
+    #[test]
+    fn a_decision_tells_what_it_is() {
+        let decision = Decision::allow().variable("USER", "demo").variable("LEVEL", "1");
+        assert!(decision.is_allowed());
+        assert_eq!(decision.variables().collect::<Vec<_>>(), [("USER", "demo"), ("LEVEL", "1")]);
     }
 
     #[test]

@@ -59,6 +59,30 @@ impl SendBody {
         SendBody { kind: Kind::Writer(Box::new(write)) }
     }
 
+    /// All of the body at once, as a client would get it: bytes as they are, what the reader gives, what the writer
+    /// writes. This is how the test of a handler reads its answer.
+    ///
+    /// ```
+    /// use fcgi::SendBody;
+    /// use std::io::Write;
+    ///
+    /// let body = SendBody::writer(|out| (1..=3).try_for_each(|n| write!(out, "{n};")));
+    /// assert_eq!(body.into_bytes()?, b"1;2;3;");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// That of the reader or writer.
+    pub fn into_bytes(self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        match self.kind {
+            Kind::Bytes { bytes, .. } => return Ok(bytes.into_owned()),
+            Kind::Reader(mut reader) => drop(reader.read_to_end(&mut all)?),
+            Kind::Writer(write) => write(&mut BodyWriter(&mut all))?,
+        }
+        Ok(all)
+    }
+
     pub(crate) fn facts(&self) -> AnswerBody {
         match &self.kind {
             Kind::Bytes { bytes, is_text } => {
@@ -121,5 +145,28 @@ impl fmt::Debug for SendBody {
             Kind::Writer(_) => "writer",
         };
         f.debug_struct("SendBody").field("kind", &kind).field("len", &self.facts().len).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn every_kind_of_body_can_be_had_at_once() {
+        let written = |out: &mut BodyWriter<'_>| out.write_all(b"text").and_then(|()| out.flush());
+        let reader = SendBody::reader(io::Cursor::new("text"));
+        for body in [SendBody::from("text"), "text".to_owned().into(), reader, SendBody::writer(written)] {
+            assert_eq!(body.into_bytes().expect("a body"), b"text");
+        }
+        assert_eq!(SendBody::from(()).into_bytes().expect("a body"), b"");
+    }
+
+    #[test]
+    fn what_makes_a_body_fail_is_seen_by_who_wants_it_all() {
+        let error = || io::Error::new(io::ErrorKind::Other, "broken");
+        let fails = SendBody::writer(move |out| out.write_all(b"some").and_then(|()| Err(error())));
+        assert_eq!(fails.into_bytes().expect_err("an error").to_string(), "broken");
     }
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -66,14 +66,14 @@ impl Job for Work {
 fn answer(turn: Turn<'_>, ticket: Ticket, params: Vec<u8>, place: Place<'_>) {
     let Connection { socket, outbox, .. } = &**turn.connection;
     let to = Destination { socket, outbox, exchange: turn.exchange, id: ticket.id };
-    let mut out = BodyWriter(Answer::new(to, OUT.with(Cell::take)));
+    let mut out = Answer::new(to, OUT.with(Cell::take));
     let outcome = turn.serve(params, &mut out);
     // A reader that waits for a handler to read must not wait for one that never ran.
     turn.exchange.close_inputs();
     drop(place);
     let buffer = match outcome {
-        Outcome::Whole { app_status } => turn.end(ticket, out.0, app_status),
-        Outcome::Cut => turn.cut(ticket, out.0),
+        Outcome::Whole { app_status } => turn.end(ticket, out, app_status),
+        Outcome::Cut => turn.cut(ticket, out),
     };
     if buffer.capacity() <= KEPT_BUFFER_LEN {
         OUT.with(|out| out.set(buffer));
@@ -108,7 +108,7 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn serve(&self, params: Vec<u8>, out: &mut BodyWriter<'_>) -> Outcome {
+    fn serve(&self, params: Vec<u8>, out: &mut Answer<'_>) -> Outcome {
         let head = match self.read_request(params) {
             Ok(head) => head,
             Err(status) => {
@@ -160,12 +160,12 @@ impl Turn<'_> {
         FilterData::new(self.exchange.clone(), number("FCGI_DATA_LENGTH"), number("FCGI_DATA_LAST_MOD"))
     }
 
-    fn send(&self, reply: Reply, answers_head: bool, out: &mut BodyWriter<'_>) -> Outcome {
+    fn send(&self, reply: Reply, answers_head: bool, out: &mut Answer<'_>) -> Outcome {
         let Reply { response, variables } = reply;
         let (parts, body) = response.into_parts();
         let AppStatus(app_status) = parts.extensions.get().copied().unwrap_or_default();
         let limits = self.connection.server.settings.head_limits();
-        let rule = match out.0.head(&parts, answers_head, body.facts(), &variables, limits) {
+        let rule = match out.head(&parts, answers_head, body.facts(), &variables, limits) {
             Ok(rule) => rule,
             Err(error) => {
                 warn!("{}: the handler's answer cannot be sent: {error}", self.describe());
@@ -173,7 +173,7 @@ impl Turn<'_> {
                 return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answers_head, out);
             }
         };
-        let head_len = out.0.collected_len();
+        let head_len = out.collected_len();
         if head_len > USUAL_HEAD_LEN {
             warn!("{}: a header block of {head_len} bytes: nginx takes 4 KiB unless told otherwise", self.describe());
         }
@@ -181,11 +181,11 @@ impl Turn<'_> {
             return Outcome::Whole { app_status };
         }
         let written = guard(|| Ok(write_body(body, out)?));
-        if out.0.is_long() {
+        if out.is_long() {
             warn!("{}: the body is longer than its Content-Length; cut off", self.describe());
         }
         match written {
-            Ok(()) if out.0.is_short() => {
+            Ok(()) if out.is_short() => {
                 warn!("{}: the body is shorter than its Content-Length", self.describe());
                 Outcome::Cut
             }
@@ -195,7 +195,7 @@ impl Turn<'_> {
     }
 
     /// A failure is a status while none was sent, and visible in any case.
-    fn fail(&self, failure: Failure, answers_head: bool, out: &mut BodyWriter<'_>) -> Outcome {
+    fn fail(&self, failure: Failure, answers_head: bool, out: &mut Answer<'_>) -> Outcome {
         match failure.body_error() {
             Some(error) => debug!("{}: the handler gave up: {error}", self.describe()),
             None => {
@@ -203,14 +203,14 @@ impl Turn<'_> {
                 self.count(Counter::Failed);
             }
         }
-        match out.0.progress() {
+        match out.progress() {
             Progress::Sent => Outcome::Cut,
             _ => self.refuse(failure.status(self.exchange.reason()), answers_head, out),
         }
     }
 
-    fn refuse(&self, status: StatusCode, answers_head: bool, out: &mut BodyWriter<'_>) -> Outcome {
-        out.0.refuse(status, answers_head);
+    fn refuse(&self, status: StatusCode, answers_head: bool, out: &mut Answer<'_>) -> Outcome {
+        out.refuse(status, answers_head);
         Outcome::Whole { app_status: 0 }
     }
 
@@ -287,21 +287,21 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("not a text").escape_debug().to_string()
 }
 
-fn write_body(body: SendBody, out: &mut BodyWriter<'_>) -> io::Result<()> {
+fn write_body(body: SendBody, out: &mut Answer<'_>) -> io::Result<()> {
     match body.into_kind() {
-        Kind::Bytes { bytes, .. } => out.write_all(&bytes),
+        Kind::Bytes { bytes, .. } => out.write(&bytes),
         Kind::Reader(reader) => copy(reader, out),
-        Kind::Writer(write) => write(out),
+        Kind::Writer(write) => write(&mut BodyWriter(out)),
     }
 }
 
 /// Reads as much as a record carries at once, so that nothing is copied on the way.
-fn copy(mut reader: Box<dyn Read + Send>, out: &mut BodyWriter<'_>) -> io::Result<()> {
+fn copy(mut reader: Box<dyn Read + Send>, out: &mut Answer<'_>) -> io::Result<()> {
     let mut buffer = vec![0; MAX_CONTENT_LEN];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(len) => out.write_all(&buffer[..len])?,
+            Ok(len) => out.write(&buffer[..len])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
