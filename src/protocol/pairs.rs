@@ -36,8 +36,7 @@ pub(crate) struct PairsError;
 pub(crate) fn parse_pairs(buffer: &[u8], pairs: &mut Vec<Pair>) -> Result<(), PairsError> {
     let mut at = 0;
     while at < buffer.len() {
-        let name_len = length(buffer, &mut at)?;
-        let value_len = length(buffer, &mut at)?;
+        let (name_len, value_len) = lengths(buffer, &mut at)?;
         let start = at;
         // Both lengths are below 2^31, so that the sum fits a u64 whatever the width of usize.
         let end = start as u64 + u64::from(name_len) + u64::from(value_len);
@@ -62,6 +61,18 @@ pub(crate) fn put_pair(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
     out.extend_from_slice(name);
     out.extend_from_slice(value);
+}
+
+/// The lengths of a name and its value.
+fn lengths(buffer: &[u8], at: &mut usize) -> Result<(u32, u32), PairsError> {
+    match buffer[*at..] {
+        // By far the most.
+        [name_len, value_len, ..] if (name_len | value_len) < 0x80 => {
+            *at += 2;
+            Ok((u32::from(name_len), u32::from(value_len)))
+        }
+        _ => Ok((length(buffer, at)?, length(buffer, at)?)),
+    }
 }
 
 /// One length: a byte below 128, or four bytes with the top bit set.
