@@ -284,6 +284,7 @@ mod tests {
     use std::io::Read;
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
+    use std::time::Instant;
 
     const LIMITS: HeadLimits = HeadLimits { max_head: 1000 };
 
@@ -298,8 +299,8 @@ mod tests {
     impl Bench {
         fn new() -> Bench {
             let (ours, peer) = UnixStream::pair().expect("a pair");
-            let exchange =
-                Exchange::new(Role::Responder, PipeLimits { buffer: 0, max_len: 0 }, 100, Metrics::default());
+            let limits = PipeLimits { buffer: 0, max_len: 0 };
+            let exchange = Exchange::new(Role::Responder, limits, 100, Metrics::default(), Instant::now());
             Bench { socket: Socket::Unix(ours), outbox: Outbox::default(), exchange, peer }
         }
 

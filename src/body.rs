@@ -232,9 +232,11 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::pipe::{End, Patience, PipeLimits};
     use crate::protocol::Role;
+    use std::time::Instant;
 
     fn exchange(pushed: &[u8], end: Option<End>) -> Arc<Exchange> {
-        let exchange = Exchange::new(Role::Filter, PipeLimits { buffer: 1000, max_len: 1000 }, 0, Metrics::default());
+        let limits = PipeLimits { buffer: 1000, max_len: 1000 };
+        let exchange = Exchange::new(Role::Filter, limits, 0, Metrics::default(), Instant::now());
         for stream in [Stream::Stdin, Stream::Data] {
             exchange.input(stream).push(pushed, Patience::None);
             end.into_iter().for_each(|end| exchange.input(stream).end(end));

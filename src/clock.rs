@@ -13,6 +13,7 @@ use log::{debug, warn};
 use crate::cancellation::CancelReason;
 use crate::connection::Connection;
 use crate::exchange::Exchange;
+use crate::pool::TRIM_TIME;
 use crate::protocol::Refusal;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -30,10 +31,18 @@ const LONGEST_TICK: Duration = Duration::from_secs(1);
 /// The life of the clock's thread.
 pub(crate) fn run(server: &Arc<Shared>) {
     let tick = tick(&server.settings);
+    let mut trimmed = Instant::now();
     while !server.is_stopped() {
+        if !server.has_threads() {
+            server.connections.wait_for_one(|| server.is_stopped());
+        }
         server.connections.wait_for_tick(tick, || server.is_stopped());
         let now = Instant::now();
         server.connections.all().iter().for_each(|connection| check(connection, now));
+        if now.saturating_duration_since(trimmed) >= TRIM_TIME {
+            trimmed = now;
+            server.trim_threads();
+        }
     }
 }
 
@@ -62,6 +71,9 @@ fn check(connection: &Arc<Connection>, now: Instant) {
         connection.socket.shutdown(Shutdown::Both);
     }
     let is_idle = !connection.has_requests();
+    if !is_idle {
+        connection.touch(now);
+    }
     if is_idle && has(times.cut_record.load(Ordering::Relaxed), settings.read_timeout) {
         debug!("connection {}: the web server stopped inside a record; closed", connection.number());
         connection.shut();

@@ -30,7 +30,7 @@ pub(crate) struct Connection {
 /// When what happened last, in milliseconds of [`Shared::millis`]; 0 is never.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// Bytes came, or a request ended.
+    /// Bytes came, or a request was active when the clock looked.
     pub(crate) activity: AtomicU64,
     /// The byte stream stopped inside a record.
     pub(crate) cut_record: AtomicU64,
@@ -65,7 +65,6 @@ impl Connection {
     /// Takes a request out of the map: who gets it, and nobody else, sends END_REQUEST.
     pub(crate) fn complete(&self, ticket: Ticket) -> Option<Completed> {
         let completed = self.requests.lock().complete(ticket)?;
-        self.touch(Instant::now());
         if completed.close.is_some() {
             self.start_draining();
         }

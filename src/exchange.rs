@@ -1,5 +1,6 @@
 //! What the threads that serve one request share: its signal, its input, its STDERR, and who answers it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +15,9 @@ use crate::metrics::{Metrics, RunningRequest};
 use crate::pipe::{End, Pipe, PipeLimits};
 use crate::protocol::{Role, Stream};
 
+/// The largest buffer that is kept for the PARAMS of the next request: an idle connection holds no more than this.
+const KEPT_PARAMS_LEN: usize = 4 << 10;
+
 /// One request, from BEGIN_REQUEST to END_REQUEST.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -21,7 +25,7 @@ pub(crate) struct Exchange {
     signal: Signal,
     stdin: Pipe,
     /// The second input of a Filter.
-    data: Option<Pipe>,
+    data: Option<Box<Pipe>>,
     stderr: Mutex<Vec<u8>>,
     max_stderr: usize,
     /// The PARAMS stream, until somebody claims the request.
@@ -34,19 +38,30 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(role: Role, limits: PipeLimits, max_stderr: usize, metrics: Metrics) -> Exchange {
+    pub(crate) fn new(role: Role, limits: PipeLimits, max_stderr: usize, metrics: Metrics, begun: Instant) -> Exchange {
         Exchange {
             role,
             signal: Signal::default(),
             stdin: Pipe::new(limits),
-            data: (role == Role::Filter).then(|| Pipe::new(limits)),
+            data: (role == Role::Filter).then(|| Box::new(Pipe::new(limits))),
             stderr: Mutex::default(),
             max_stderr,
             offer: Mutex::default(),
-            begun: Instant::now(),
+            begun,
             params: OnceLock::new(),
             is_reported: AtomicBool::new(false),
             metrics,
+        }
+    }
+
+    /// Puts the exchange of the next request in the place of one that is over. The buffer that held its PARAMS comes
+    /// back, empty.
+    pub(crate) fn renew(&mut self, next: Exchange) -> Vec<u8> {
+        let buffer = self.params.take().and_then(Params::into_buffer).unwrap_or_default();
+        *self = next;
+        match buffer.capacity() {
+            0..=KEPT_PARAMS_LEN => buffer,
+            _ => Vec::new(),
         }
     }
 
@@ -158,7 +173,42 @@ impl Exchange {
     }
 
     fn inputs(&self) -> impl Iterator<Item = &Pipe> {
-        std::iter::once(&self.stdin).chain(&self.data)
+        std::iter::once(&self.stdin).chain(self.data.as_deref())
+    }
+}
+
+/// The exchanges that a connection used last, to be used again: its next request then takes no memory of its own, and
+/// none that one thread allocates and another frees.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges {
+    used: VecDeque<Arc<Exchange>>,
+}
+
+impl Exchanges {
+    /// More would help a connection that multiplexes much, and cost an idle one its memory.
+    const MAX_USED: usize = 16;
+
+    /// Puts `next` in the place of the oldest exchange if that is over, and else in a new one. With it comes an empty
+    /// buffer for PARAMS.
+    pub(crate) fn next(&mut self, next: Exchange) -> (Arc<Exchange>, Vec<u8>) {
+        if let Some(mut oldest) = self.used.pop_front() {
+            // While it is not, somebody has a share in it: its worker, or a handler that kept its cancellation.
+            if let Some(over) = Arc::get_mut(&mut oldest) {
+                let params = over.renew(next);
+                self.used.push_back(oldest.clone());
+                return (oldest, params);
+            }
+            self.keep(oldest);
+        }
+        let exchange = Arc::new(next);
+        self.keep(exchange.clone());
+        (exchange, Vec::new())
+    }
+
+    fn keep(&mut self, exchange: Arc<Exchange>) {
+        if self.used.len() < Self::MAX_USED {
+            self.used.push_back(exchange);
+        }
     }
 }
 
@@ -245,11 +295,13 @@ mod tests {
     use super::*;
     use crate::pipe::Patience;
 
-    const LIMITS: PipeLimits = PipeLimits { buffer: 100, max_len: 100 };
+    fn exchange(role: Role) -> Exchange {
+        Exchange::new(role, PipeLimits { buffer: 100, max_len: 100 }, 10, Metrics::default(), Instant::now())
+    }
 
     #[test]
     fn only_one_claims_a_request() {
-        let exchange = Exchange::new(Role::Responder, LIMITS, 10, Metrics::default());
+        let exchange = exchange(Role::Responder);
         assert_eq!(exchange.claim(), None, "not offered yet");
         exchange.offer(b"params".to_vec());
         assert_eq!(exchange.claim().as_deref(), Some(&b"params"[..]));
@@ -257,8 +309,40 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_request_is_left_for_the_next_one_but_a_buffer() {
+        let mut renewed = exchange(Role::Filter);
+        renewed.set_params(Params::from_iter([("HTTP_COOKIE", "secret")]));
+        renewed.input(Stream::Stdin).push(b"secret", Patience::None);
+        renewed.add_stderr(b"secret");
+        renewed.offer(b"secret".to_vec());
+        renewed.cancel(CancelReason::Aborted);
+        assert!(renewed.report_once());
+        let buffer = renewed.renew(exchange(Role::Responder));
+        assert!(buffer.is_empty() && buffer.capacity() > 0);
+        assert!(renewed.params().is_empty() && renewed.claim().is_none() && renewed.reason().is_none());
+        assert!(renewed.take_stderr().is_empty() && renewed.report_once());
+        renewed.input(Stream::Data).end(End::Complete);
+        assert_eq!(renewed.input(Stream::Stdin).next(Vec::new()).expect("the end"), None);
+    }
+
+    #[test]
+    fn exchanges_are_used_again_once_they_are_over() {
+        let mut exchanges = Exchanges::default();
+        let mut next = || exchanges.next(exchange(Role::Responder)).0;
+        let (first, second) = (next(), next());
+        let addresses = [&first, &second].map(Arc::as_ptr);
+        assert_ne!(addresses[0], addresses[1], "both are in use");
+        drop((first, second));
+        let again = [next(), next()].map(|exchange| Arc::as_ptr(&exchange));
+        assert!(again.iter().all(|address| addresses.contains(address)), "{addresses:?} {again:?}");
+        let many: Vec<_> = (0..3 * Exchanges::MAX_USED).map(|_| next()).collect();
+        assert_eq!(exchanges.used.len(), Exchanges::MAX_USED);
+        assert!(many.iter().all(|exchange| exchange.reason().is_none()));
+    }
+
+    #[test]
     fn stderr_is_bounded_and_harmless() {
-        let exchange = Exchange::new(Role::Responder, LIMITS, 10, Metrics::default());
+        let exchange = exchange(Role::Responder);
         exchange.add_stderr(b"a\r\nb\x1b[");
         exchange.add_stderr(b"0123456789");
         assert_eq!(exchange.take_stderr(), b"a?\nb?[0123");
@@ -267,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_request_is_described_in_few_harmless_characters() {
-        let exchange = Exchange::new(Role::Filter, LIMITS, 10, Metrics::default());
+        let exchange = exchange(Role::Filter);
         assert!(!exchange.is_running());
         let target = "/\x1b[2J\n".to_owned() + &"x".repeat(1000);
         exchange.set_params(Params::from_iter([("REQUEST_METHOD", "GET"), ("REQUEST_URI", &target)]));
@@ -279,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_half_closed_peer_still_gets_its_complete_body_read_and_its_answer() {
-        let exchange = Exchange::new(Role::Responder, LIMITS, 10, Metrics::default());
+        let exchange = exchange(Role::Responder);
         let stdin = exchange.input(Stream::Stdin);
         stdin.push(b"all", Patience::None);
         stdin.end(End::Complete);
@@ -291,7 +375,7 @@ mod tests {
 
     #[test]
     fn an_aborted_request_neither_reads_nor_writes() {
-        let exchange = Exchange::new(Role::Filter, LIMITS, 10, Metrics::default());
+        let exchange = exchange(Role::Filter);
         exchange.input(Stream::Data).push(b"data", Patience::None);
         assert!(exchange.cancel(CancelReason::Aborted));
         assert!(!exchange.cancel(CancelReason::Disconnected));

@@ -29,8 +29,12 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Outgoing {
     queued: Vec<u8>,
-    /// Since when the thread that has the turn has it.
-    turn: Option<Instant>,
+    /// Some thread has the turn.
+    is_taken: bool,
+    /// How many writes there were.
+    n_writes: u64,
+    /// The write that [`Outbox::is_stuck`] found under way, and when it first did.
+    watched: Option<(u64, Instant)>,
     /// How many answers have ended, in `queued` or before.
     n_ended: u64,
     /// To be shut down for writing once so many have, and `queued` is empty.
@@ -74,7 +78,7 @@ impl Outbox {
     pub(crate) fn send(&self, socket: &Socket, bytes: &[&[u8]], part: Part) -> io::Result<()> {
         let len = bytes.iter().map(|piece| piece.len()).sum::<usize>();
         let mut outgoing = self.outgoing.lock();
-        while outgoing.turn.is_some() && !outgoing.closed {
+        while outgoing.is_taken && !outgoing.closed {
             if outgoing.queued.len() + len <= MAX_QUEUED / 4 {
                 outgoing.queue(bytes, part);
                 return Ok(());
@@ -84,7 +88,7 @@ impl Outbox {
         if outgoing.closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        outgoing.turn = Some(Instant::now());
+        outgoing.begin_write();
         outgoing.count(part);
         drop(outgoing);
         // Whoever had the turn before has sent what was queued, so that these are the next bytes.
@@ -111,10 +115,9 @@ impl Outbox {
             return Posted::Full;
         }
         outgoing.queue(&[bytes], part);
-        if outgoing.turn.is_some() {
+        if outgoing.is_taken {
             return Posted::Done;
         }
-        outgoing.turn = Some(Instant::now());
         self.send_now(socket, outgoing)
     }
 
@@ -143,14 +146,21 @@ impl Outbox {
         self.outgoing.lock().closed
     }
 
-    /// Whether a write has been under way for `patience`.
+    /// Whether one write has been under way for `patience`, as far as calls of this method saw it: writing takes no
+    /// look at the time.
     pub(crate) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
-        let turn = self.outgoing.lock().turn;
-        turn.is_some_and(|since| now.saturating_duration_since(since) >= patience)
+        let mut outgoing = self.outgoing.lock();
+        let since = match outgoing.watched {
+            Some((write, since)) if outgoing.is_taken && write == outgoing.n_writes => since,
+            _ => now,
+        };
+        outgoing.watched = outgoing.is_taken.then_some((outgoing.n_writes, since));
+        outgoing.is_taken && now.saturating_duration_since(since) >= patience
     }
 
-    /// Sends what is queued as far as it goes without blocking; the turn is taken.
+    /// Sends what is queued as far as it goes without blocking; the turn is free.
     fn send_now(&self, socket: &Socket, mut outgoing: MutexGuard<'_, Outgoing>) -> Posted {
+        outgoing.begin_write();
         let mut bytes = std::mem::take(&mut outgoing.queued);
         drop(outgoing);
         let written = socket.write_now(&bytes);
@@ -186,7 +196,7 @@ impl Outbox {
                 outgoing.close();
             }
             if outgoing.queued.is_empty() {
-                outgoing.turn = None;
+                outgoing.is_taken = false;
                 let shut = outgoing.is_over() && !outgoing.closed;
                 outgoing.closed |= shut;
                 let cut = outgoing.cut;
@@ -199,7 +209,7 @@ impl Outbox {
                 self.changed.notify_all();
                 return sent;
             }
-            outgoing.turn = Some(Instant::now());
+            outgoing.begin_write();
             let bytes = std::mem::take(&mut outgoing.queued);
             drop(outgoing);
             sent = self.write_all(socket, &[&bytes]);
@@ -209,6 +219,11 @@ impl Outbox {
 }
 
 impl Outgoing {
+    fn begin_write(&mut self) {
+        self.is_taken = true;
+        self.n_writes += 1;
+    }
+
     fn queue(&mut self, bytes: &[&[u8]], part: Part) {
         bytes.iter().for_each(|piece| self.queued.extend_from_slice(piece));
         self.count(part);
@@ -289,7 +304,8 @@ mod tests {
         assert_eq!(outbox.post(&socket, b"behind", Part::Some), Posted::Done);
         assert_eq!(outbox.post(&socket, &[0; MAX_QUEUED], Part::Some), Posted::Full);
         assert_eq!(outbox.post_regardless(&socket, &[b'y'; MAX_QUEUED], Part::Some), Posted::Done);
-        assert!(outbox.is_stuck(Instant::now() + Duration::from_secs(1), Duration::from_secs(1)));
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        assert_eq!([0, 1].map(|n| outbox.is_stuck(start + n * second, second)), [false, true]);
         let flusher = {
             let (socket, outbox) = (socket.clone(), outbox.clone());
             thread::spawn(move || outbox.flush(&socket))
@@ -298,7 +314,7 @@ mod tests {
         theirs.read_exact(&mut received).expect("all");
         assert!(received[posted * piece.len() - 1..].starts_with(b"xbehindyy") && received.ends_with(b"yy"));
         flusher.join().expect("flushed");
-        assert!(!outbox.is_stuck(Instant::now() + Duration::from_secs(9), Duration::from_secs(1)));
+        assert_eq!([8, 9].map(|n| outbox.is_stuck(start + n * second, second)), [false, false]);
     }
 
     #[test]

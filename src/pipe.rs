@@ -67,7 +67,7 @@ struct State {
     /// CONTENT_LENGTH: what goes beyond it is dropped.
     expected: Option<u64>,
     end: Option<End>,
-    /// The handler does not want any more.
+    /// Nobody wants any more.
     closed: bool,
 }
 
@@ -131,18 +131,16 @@ impl Pipe {
     pub(crate) fn abort(&self, error: BodyError) {
         let mut state = self.state.lock();
         state.end = Some(End::Failed(error));
-        state.drop_content();
-        drop(state);
-        self.changed.notify_all();
+        state.closed = true;
+        self.drop_content(state);
     }
 
     /// The handler will not read any more: what comes is dropped.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
-        state.closed = true;
-        state.drop_content();
-        drop(state);
-        self.changed.notify_all();
+        if !std::mem::replace(&mut state.closed, true) {
+            self.drop_content(state);
+        }
     }
 
     /// The next bytes, never empty; blocks. `None` behind the last. `spent` is a buffer to use again.
@@ -184,11 +182,21 @@ impl Pipe {
         }
     }
 
+    fn drop_content(&self, mut state: MutexGuard<'_, State>) {
+        let chunks = state.take_content();
+        drop(state);
+        drop(chunks);
+        self.spool.close();
+        self.changed.notify_all();
+    }
+
     fn push_to_spool(&self, offset: u64, content: &[u8]) {
         let written = self.spool.write_at(offset, content);
         let mut state = self.state.lock();
         match written {
             Ok(()) if !state.is_over() => state.spooled.end = offset + content.len() as u64,
+            // Nobody will read it, or what the spool still has.
+            Ok(()) if state.closed => self.drop_content(state),
             Ok(()) => {}
             Err(error) => {
                 state.end.get_or_insert(End::Spool(error.kind()));
@@ -242,10 +250,10 @@ impl State {
         self.closed || self.end.is_some()
     }
 
-    fn drop_content(&mut self) {
-        self.chunks = VecDeque::new();
+    fn take_content(&mut self) -> VecDeque<Vec<u8>> {
         self.buffered = 0;
         self.spooled.start = self.spooled.end;
+        std::mem::take(&mut self.chunks)
     }
 }
 

@@ -1,11 +1,11 @@
-//! Threads that are kept: grown on demand, woken last in, first out, and ended when idle for a while.
+//! Threads that are kept: grown on demand, woken last in, first out, and let go when they are not needed for a while.
 //!
 //! Jobs go through one channel. Who submits a job wakes a thread only when none is being woken already; a woken
 //! thread takes its first job and wakes the next one if there is more. So a burst of jobs costs one wake-up on a
 //! machine with one free core and as many as can run on a larger one, and the thread that slept last, whose caches are
 //! warm, goes first.
 
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU8, Ordering};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use crossbeam_channel::{unbounded, Receiver, Sender};
 use log::error;
 use parking_lot::{Condvar, Mutex};
 
-/// How long a thread without work is kept. Starting one costs more than most requests.
-const IDLE_TIME: Duration = Duration::from_secs(10);
+/// How often threads without work are let go. Starting one costs more than most requests.
+pub(crate) const TRIM_TIME: Duration = Duration::from_secs(10);
 
 /// How many jobs that nobody wants any more may lie about until a thread is free to throw them away.
 const MAX_GIVEN_UP: isize = 1024;
@@ -96,18 +96,26 @@ struct Shared<J> {
 /// The threads of a pool.
 #[derive(Default)]
 struct Threads {
+    /// Who slept last is at the end.
     idle: Vec<Arc<Sleeper>>,
+    /// The fewest that were idle at once since the last trim: so many were not needed.
+    n_spare: usize,
     n_threads: usize,
     /// A thread was woken or started and has not looked at the channel yet: it will see every job sent before.
     waking: bool,
     stopping: bool,
 }
 
-/// A thread that waits to be woken.
+/// A thread that waits to be woken. It waits without a time-out: a timer would have to be set and cancelled for every
+/// job on a quiet machine, which costs more than the job's way through the channel.
 struct Sleeper {
     thread: Thread,
-    woken: AtomicBool,
+    call: AtomicU8,
 }
+
+/// Why a sleeping thread is woken; 0 is not at all.
+const TO_WORK: u8 = 1;
+const TO_END: u8 = 2;
 
 impl<J> Clone for Pool<J> {
     fn clone(&self) -> Pool<J> {
@@ -156,13 +164,25 @@ impl<J: Job> Pool<J> {
         self.shared.threads.lock().n_threads
     }
 
+    /// Lets the threads go that were idle all the time since the last call.
+    pub(crate) fn trim(&self) {
+        let mut threads = self.shared.threads.lock();
+        let n_spare = threads.n_spare.min(threads.idle.len());
+        let spare: Vec<_> = threads.idle.drain(..n_spare).collect();
+        threads.n_spare = threads.idle.len();
+        threads.n_threads -= n_spare;
+        drop(threads);
+        self.shared.ended.notify_all();
+        spare.iter().for_each(|sleeper| sleeper.wake(TO_END));
+    }
+
     /// Lets the threads end once there is no job left.
     pub(crate) fn stop(&self) {
         let mut threads = self.shared.threads.lock();
         threads.stopping = true;
         let idle = std::mem::take(&mut threads.idle);
         drop(threads);
-        idle.iter().for_each(|sleeper| sleeper.wake());
+        idle.iter().for_each(|sleeper| sleeper.wake(TO_WORK));
     }
 
     /// Waits until all threads have ended; whether they did before `deadline`.
@@ -186,8 +206,9 @@ impl<J: Job> Shared<J> {
         }
         if let Some(sleeper) = threads.idle.pop() {
             threads.waking = true;
+            threads.n_spare = threads.n_spare.min(threads.idle.len());
             drop(threads);
-            sleeper.wake();
+            sleeper.wake(TO_WORK);
         } else if threads.n_threads < self.limits.threads {
             threads.waking = true;
             threads.n_threads += 1;
@@ -211,7 +232,7 @@ impl<J: Job> Shared<J> {
 
     /// The life of a thread.
     fn work(self: Arc<Self>) {
-        let me = Arc::new(Sleeper { thread: thread::current(), woken: AtomicBool::new(false) });
+        let me = Arc::new(Sleeper { thread: thread::current(), call: AtomicU8::new(0) });
         let mut was_woken = true;
         loop {
             while let Ok(job) = self.receiver.try_recv() {
@@ -236,7 +257,7 @@ impl<J: Job> Shared<J> {
         }
     }
 
-    /// Sleeps until woken, or ends after a while.
+    /// Sleeps until woken.
     fn rest(&self, me: &Arc<Sleeper>, was_woken: bool) -> Rest {
         let mut threads = self.threads.lock();
         threads.waking &= !was_woken;
@@ -252,26 +273,10 @@ impl<J: Job> Shared<J> {
         }
         threads.idle.push(me.clone());
         drop(threads);
-        match me.sleep(IDLE_TIME) {
-            true => Rest::Woken,
-            false => self.retire(me),
+        match me.sleep() {
+            TO_END => Rest::Over,
+            _ => Rest::Woken,
         }
-    }
-
-    /// Nobody wanted this thread for a while. If somebody wakes it just now, it stays.
-    fn retire(&self, me: &Arc<Sleeper>) -> Rest {
-        let mut threads = self.threads.lock();
-        let before = threads.idle.len();
-        threads.idle.retain(|sleeper| !Arc::ptr_eq(sleeper, me));
-        if threads.idle.len() == before {
-            drop(threads);
-            me.sleep(Duration::MAX);
-            return Rest::Woken;
-        }
-        threads.n_threads -= 1;
-        drop(threads);
-        self.ended.notify_all();
-        Rest::Over
     }
 }
 
@@ -283,22 +288,17 @@ enum Rest {
 }
 
 impl Sleeper {
-    fn wake(&self) {
-        self.woken.store(true, Ordering::Release);
+    fn wake(&self, call: u8) {
+        self.call.store(call, Ordering::Release);
         self.thread.unpark();
     }
 
-    /// Whether it was woken before `time` had passed.
-    fn sleep(&self, time: Duration) -> bool {
-        let deadline = Instant::now().checked_add(time);
+    /// Why it was woken.
+    fn sleep(&self) -> u8 {
         loop {
-            if self.woken.swap(false, Ordering::Acquire) {
-                return true;
-            }
-            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return false,
-                Some(left) => thread::park_timeout(left),
-                None => thread::park(),
+            match self.call.swap(0, Ordering::Acquire) {
+                0 => thread::park(),
+                call => return call,
             }
         }
     }
@@ -409,6 +409,34 @@ mod tests {
         pool.stop();
         assert!(pool.wait_until_ended(soon()));
         assert_eq!(done.load(Ordering::Relaxed), 20_000);
+    }
+
+    #[test]
+    fn threads_that_were_not_needed_between_two_trims_end() {
+        let pool = pool(LIMITS);
+        let run_at_once = |n_jobs: usize| {
+            let barrier = Arc::new(std::sync::Barrier::new(n_jobs));
+            for _ in 0..n_jobs {
+                let barrier = barrier.clone();
+                let wait = move || {
+                    barrier.wait();
+                };
+                assert!(pool.submit(|| Box::new(wait)));
+            }
+            let is_quiet = |threads: &Threads| threads.idle.len() == threads.n_threads && !threads.waking;
+            while pool.shared.places.taken.load(Ordering::Relaxed) > 0 || !is_quiet(&pool.shared.threads.lock()) {
+                thread::yield_now();
+            }
+        };
+        run_at_once(3);
+        pool.trim();
+        assert_eq!(pool.n_threads(), 3, "all were needed");
+        run_at_once(1);
+        pool.trim();
+        assert_eq!(pool.n_threads(), 1);
+        run_at_once(3);
+        pool.trim();
+        assert_eq!(pool.n_threads(), 3, "they come back");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use log::{debug, trace, warn};
 
 use crate::cancellation::CancelReason;
 use crate::connection::{Connection, ConnectionJob};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Exchanges};
 use crate::metrics::Counter;
 use crate::outbox::{Part, Posted};
 use crate::pipe::{End, Patience};
@@ -23,9 +23,9 @@ use crate::protocol::{
 };
 use crate::worker::Work;
 
-/// The buffer of a connection on which little arrives: a request of usual size fits, and an idle connection holds no
-/// more than this.
-const SMALL_BUFFER_LEN: usize = 4 << 10;
+/// The buffer of a connection on which little arrives: a request of usual size fits, and many small ones of a connection
+/// that multiplexes. Only what was ever filled takes memory.
+const SMALL_BUFFER_LEN: usize = 16 << 10;
 
 /// The buffer of a connection on which a body arrives.
 const LARGE_BUFFER_LEN: usize = 64 << 10;
@@ -90,36 +90,49 @@ struct Reader<'a> {
     decoder: Decoder,
     values: ValuesQuery,
     n_drained: u64,
+    /// Requests whose PARAMS are complete and that no worker was told of.
+    started: Vec<Started<Arc<Exchange>>>,
+    exchanges: Exchanges,
 }
 
 impl Reader<'_> {
     fn new(connection: &Arc<Connection>) -> Reader<'_> {
-        Reader { connection, decoder: Decoder::new(), values: ValuesQuery::default(), n_drained: 0 }
+        Reader {
+            connection,
+            decoder: Decoder::new(),
+            values: ValuesQuery::default(),
+            n_drained: 0,
+            started: Vec::new(),
+            exchanges: Exchanges::default(),
+        }
     }
 
     fn run(mut self) -> Stop {
-        let mut buffer = vec![0; SMALL_BUFFER_LEN];
+        let mut buffer = Vec::with_capacity(SMALL_BUFFER_LEN);
         loop {
+            buffer.clear();
             match self.connection.socket.read(&mut buffer) {
                 Ok(0) => return Stop::EndOfStream,
                 Err(error) => return Stop::Lost(error),
-                Ok(len) => {
-                    if let Err(stop) = self.receive(&buffer[..len]) {
+                Ok(_) => {
+                    let received = self.receive(&buffer);
+                    self.submit_started();
+                    if let Err(stop) = received {
                         return stop;
                     }
-                    self.resize(&mut buffer, len);
+                    self.resize(&mut buffer);
                 }
             }
         }
     }
 
     /// A buffer that was filled was too small; a large one is given back once no body is under way.
-    fn resize(&self, buffer: &mut Vec<u8>, len: usize) {
-        if len == SMALL_BUFFER_LEN && buffer.len() == SMALL_BUFFER_LEN {
-            *buffer = vec![0; LARGE_BUFFER_LEN];
-        } else if buffer.len() > SMALL_BUFFER_LEN && !self.connection.with_requests(|requests| requests.awaits_input())
-        {
-            *buffer = vec![0; SMALL_BUFFER_LEN];
+    fn resize(&self, buffer: &mut Vec<u8>) {
+        let is_small = buffer.capacity() < LARGE_BUFFER_LEN;
+        if is_small && buffer.len() == buffer.capacity() {
+            *buffer = Vec::with_capacity(LARGE_BUFFER_LEN);
+        } else if !is_small && !self.connection.with_requests(|requests| requests.awaits_input()) {
+            *buffer = Vec::with_capacity(SMALL_BUFFER_LEN);
         }
     }
 
@@ -161,11 +174,10 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn demultiplex(&self, event: Event<'_>, now: Instant) -> Result<(), Stop> {
-        let connection = self.connection;
-        let server = &connection.server;
-        let new_exchange = |role| Arc::new(server.new_exchange(role));
-        let action = connection.with_requests(|requests| requests.receive(event, now, new_exchange));
+    fn demultiplex(&mut self, event: Event<'_>, now: Instant) -> Result<(), Stop> {
+        let server = &self.connection.server;
+        let new_exchange = |role| self.exchanges.next(server.new_exchange(role, now));
+        let action = self.connection.with_requests(|requests| requests.receive(event, now, new_exchange));
         match action.map_err(Stop::Violation)? {
             Action::Nothing => {}
             Action::Refuse(refused) => self.refuse(refused),
@@ -177,7 +189,22 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn start(&self, started: Started<Arc<Exchange>>) {
+    /// Workers are told when what was read is used up: the request then has its whole body, if that came with it. What
+    /// one read brings fits the buffer of a body, or else a worker must be there to take it.
+    fn start(&mut self, started: Started<Arc<Exchange>>) {
+        self.started.push(started);
+        if self.connection.server.settings.body_buffer < LARGE_BUFFER_LEN {
+            self.submit_started();
+        }
+    }
+
+    fn submit_started(&mut self) {
+        let mut started = std::mem::take(&mut self.started);
+        started.drain(..).for_each(|started| self.submit(started));
+        self.started = started;
+    }
+
+    fn submit(&self, started: Started<Arc<Exchange>>) {
         let connection = self.connection;
         let Started { ticket, role, params, handle: exchange } = started;
         let has_place = connection.server.workers.submit(|| {
@@ -192,7 +219,8 @@ impl Reader<'_> {
     }
 
     /// The handler is told. A request that waits for a worker ends here.
-    fn abort(&self, ticket: Ticket, exchange: &Exchange) {
+    fn abort(&mut self, ticket: Ticket, exchange: &Exchange) {
+        self.submit_started();
         let completed = self.connection.cancel(ticket, exchange, CancelReason::Aborted);
         completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Aborted)));
     }

@@ -72,9 +72,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn new_exchange(&self, role: Role) -> Exchange {
+    pub(crate) fn new_exchange(&self, role: Role, begun: Instant) -> Exchange {
         let limits = PipeLimits { buffer: self.settings.body_buffer, max_len: self.settings.max_body };
-        Exchange::new(role, limits, self.settings.max_stderr, self.metrics.clone())
+        Exchange::new(role, limits, self.settings.max_stderr, self.metrics.clone(), begun)
     }
 
     /// What to do with one more connection.
@@ -110,6 +110,17 @@ impl Shared {
         if !ended {
             warn!("a handler does not return; its thread is left behind");
         }
+    }
+
+    /// Whether a thread of a pool exists, be it an idle one.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.workers.n_threads() + self.readers.n_threads() > 0
+    }
+
+    /// Lets the threads go that nobody needed for a while.
+    pub(crate) fn trim_threads(&self) {
+        self.workers.trim();
+        self.readers.trim();
     }
 
     pub(crate) fn start_draining(&self) {
@@ -201,12 +212,17 @@ impl Registry {
         true
     }
 
-    /// Waits as long as there is no connection, and then for `time`; not at all once it `is_over`.
-    pub(crate) fn wait_for_tick(&self, time: Duration, is_over: impl Fn() -> bool) {
+    /// Waits as long as there is no connection, and until it `is_over`.
+    pub(crate) fn wait_for_one(&self, is_over: impl Fn() -> bool) {
         let mut connections = self.connections.lock();
         while connections.is_empty() && !is_over() {
             self.appeared.wait(&mut connections);
         }
+    }
+
+    /// Waits for `time`, and until it `is_over`.
+    pub(crate) fn wait_for_tick(&self, time: Duration, is_over: impl Fn() -> bool) {
+        let mut connections = self.connections.lock();
         let deadline = Instant::now() + time;
         while !is_over() && !self.ticked.wait_until(&mut connections, deadline).timed_out() {}
     }

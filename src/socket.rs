@@ -1,12 +1,15 @@
 //! One accepted connection to a web server, over TCP or a Unix socket.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{send, SendFlags};
+use rustix::net::{recv, send, sendmsg, RecvFlags, SendAncillaryBuffer, SendFlags};
 
 /// A stream socket. Reading and writing take `&self`: the kernel serves one reader and one writer at a time, which
 /// is what the reader thread and the outbox are.
@@ -17,17 +20,9 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let read = match self {
-                Socket::Tcp(stream) => (&*stream).read(buffer),
-                Socket::Unix(stream) => (&*stream).read(buffer),
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
-            }
-        }
+    /// Reads into the spare capacity of `buffer`.
+    pub(crate) fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        Ok(retry_on_intr(|| recv(self, spare_capacity(buffer), RecvFlags::empty()))?.1)
     }
 
     /// Writes all parts, blocking, in as few system calls as the kernel allows.
@@ -48,7 +43,7 @@ impl Socket {
     pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while written < bytes.len() {
-            match self.send_now(&bytes[written..]) {
+            match send(self, &bytes[written..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(io::Error::from) {
                 Ok(n) => written += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -82,7 +77,7 @@ impl Socket {
 
     fn write_parts(&self, parts: &[&[u8]]) -> io::Result<usize> {
         let written = match parts {
-            [whole] => self.write_one(whole),
+            [whole] => send(self, whole, SendFlags::NOSIGNAL).map_err(io::Error::from),
             _ => self.write_vectored(parts),
         };
         match written {
@@ -92,27 +87,18 @@ impl Socket {
         }
     }
 
-    fn write_one(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => (&*stream).write(bytes),
-            Socket::Unix(stream) => (&*stream).write(bytes),
-        }
-    }
-
     fn write_vectored(&self, parts: &[&[u8]]) -> io::Result<usize> {
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        match self {
-            Socket::Tcp(stream) => (&*stream).write_vectored(&slices),
-            Socket::Unix(stream) => (&*stream).write_vectored(&slices),
-        }
+        Ok(sendmsg(self, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
     }
+}
 
-    fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(match self {
-            Socket::Tcp(stream) => send(stream, bytes, flags)?,
-            Socket::Unix(stream) => send(stream, bytes, flags)?,
-        })
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 
@@ -132,6 +118,7 @@ fn remaining<'a>(parts: &[&'a [u8]], mut written: usize) -> Option<Vec<&'a [u8]>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn what_is_left_of_parts_is_found_at_every_cut() {
@@ -150,7 +137,7 @@ mod tests {
         let socket = Socket::Tcp(listener.accept().expect("accepted").0);
         socket.write_all(&[b"half an answer"]).expect("written");
         socket.break_off();
-        assert_eq!(socket.read(&mut [0; 8]).expect("the reader is woken"), 0);
+        assert_eq!(socket.read(&mut Vec::with_capacity(8)).expect("the reader is woken"), 0);
         drop(socket);
         let mut received = Vec::new();
         let error = theirs.read_to_end(&mut received).expect_err("a reset");

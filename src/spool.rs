@@ -1,25 +1,28 @@
 //! Where a body goes that its handler is slow to read: an unlinked temporary file, written by the reader thread and
-//! read by the handler's, each at its own offset and neither under a lock.
+//! read by the handler's, each at its own offset and neither while it holds the lock.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::OnceLock;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// A file that is made when it is first written to.
 #[derive(Debug, Default)]
 pub(crate) struct Spool {
-    file: OnceLock<File>,
+    file: Mutex<Option<Arc<File>>>,
 }
 
 impl Spool {
     /// Only one thread writes.
     pub(crate) fn write_at(&self, offset: u64, content: &[u8]) -> io::Result<()> {
-        let file = match self.file.get() {
+        let file = match self.file() {
             Some(file) => file,
             None => {
-                let new = tempfile::tempfile()?;
-                self.file.get_or_init(|| new)
+                let new = Arc::new(tempfile::tempfile()?);
+                *self.file.lock() = Some(new.clone());
+                new
             }
         };
         file.write_all_at(content, offset)
@@ -27,10 +30,20 @@ impl Spool {
 
     /// Reads what was written before.
     pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        match self.file.get() {
+        match self.file() {
             Some(file) => file.read_exact_at(buffer, offset),
             None => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    /// Gives the file up, and its room on the disk, as soon as nobody is using it.
+    pub(crate) fn close(&self) {
+        let file = self.file.lock().take();
+        drop(file);
+    }
+
+    fn file(&self) -> Option<Arc<File>> {
+        self.file.lock().clone()
     }
 }
 
@@ -47,5 +60,7 @@ mod tests {
         spool.write_at(3, b"def").expect("written");
         spool.read_at(2, &mut buffer).expect("read");
         assert_eq!(&buffer, b"cde");
+        spool.close();
+        assert!(spool.read_at(2, &mut buffer).is_err(), "given up");
     }
 }

@@ -123,7 +123,7 @@ impl Bench {
         let event = Event::Begin { id, begin: BeginRequest { role, keep_conn } };
         let handle = |role| {
             begun = Some(role);
-            number
+            (number, Vec::new())
         };
         let outcome = self.demux.receive(event, self.now, handle);
         match outcome {

@@ -93,12 +93,13 @@ impl<T: Clone> Demux<T> {
         }
     }
 
-    /// Takes in one event; `new_handle` is called when it begins a request.
+    /// Takes in one event; `new_handle` is called when it begins a request, and also gives an empty buffer for its
+    /// PARAMS.
     pub(crate) fn receive<'a>(
         &mut self,
         event: Event<'a>,
         now: Instant,
-        new_handle: impl FnOnce(Role) -> T,
+        new_handle: impl FnOnce(Role) -> (T, Vec<u8>),
     ) -> Result<Action<'a, T>, ProtocolError> {
         Ok(match event {
             Event::Begin { id, begin } => self.begin(id, begin, now, new_handle)?,
@@ -180,7 +181,7 @@ impl<T: Clone> Demux<T> {
         id: RequestId,
         begin: BeginRequest,
         now: Instant,
-        new_handle: impl FnOnce(Role) -> T,
+        new_handle: impl FnOnce(Role) -> (T, Vec<u8>),
     ) -> Result<Action<'static, T>, ProtocolError> {
         if self.closed {
             return Ok(Action::Nothing);
@@ -201,8 +202,8 @@ impl<T: Clone> Demux<T> {
                 return Ok(Action::Refuse(Refused { id, refusal, close: self.end(keep_conn) }));
             }
         };
-        let (serial, phase) = (self.next_serial, Phase::Params(Vec::new()));
-        vacant.insert(Request { serial, role, keep_conn, phase, handle: new_handle(role), since: now });
+        let (serial, (handle, params)) = (self.next_serial, new_handle(role));
+        vacant.insert(Request { serial, role, keep_conn, phase: Phase::Params(params), handle, since: now });
         self.next_serial += 1;
         Ok(Action::Nothing)
     }

@@ -27,7 +27,7 @@ impl Bench {
         let n_begun = &mut self.n_begun;
         let next = move |_| {
             *n_begun += 1;
-            *n_begun
+            (*n_begun, Vec::new())
         };
         self.demux.receive(event, self.now, next)
     }
