@@ -31,6 +31,7 @@ Usage: demo [OPTIONS]
   --idle-timeout MS       longest wait for the next request on a connection
   --slow-request MS       age at which a running request is reported in the log
   --shutdown-grace MS     time that running requests get when the server stops
+  --always-end-requests   END_REQUEST behind every answer, also one that was cut short: for Apache's mod_fcgid
   --help                  this text
 
 The log goes to standard error; RUST_LOG chooses what is in it, for example RUST_LOG=debug.
@@ -67,6 +68,7 @@ fn read_options(mut options: Parser) -> Result<Option<Options>, lexopt::Error> {
             Arg::Long("idle-timeout") => server.idle_timeout(milliseconds(&mut options)?),
             Arg::Long("slow-request") => server.slow_request(milliseconds(&mut options)?),
             Arg::Long("shutdown-grace") => server.shutdown_grace(milliseconds(&mut options)?),
+            Arg::Long("always-end-requests") => server.always_end_requests(),
             Arg::Long("listen") => {
                 listen = Some(options.value()?.string()?);
                 server

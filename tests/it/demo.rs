@@ -107,15 +107,12 @@ impl Demo {
 
     /// The counters of `/metrics`, over a connection of their own.
     pub(crate) fn metrics(&self) -> serde_json::Value {
-        let mut connection = self.connect();
-        connection.request(1).get("/metrics").send();
-        connection.answer(1).json()
+        metrics_at(self.address())
     }
 
     /// One counter of `/metrics`.
     pub(crate) fn counter(&self, name: &str) -> u64 {
-        let metrics = self.metrics();
-        metrics[name].as_u64().unwrap_or_else(|| panic!("no counter {name} in {metrics}"))
+        counter_at(self.address(), name)
     }
 
     /// Fails unless the demo still answers on a new connection.
@@ -159,10 +156,15 @@ impl Demo {
         let ended = self.process.try_wait().expect("the demo is our child");
         let log = self.log();
         assert!(self.stopped || ended.is_none(), "the demo died: {ended:?}; its log: {log}");
-        let mut panics = log.lines().filter(|line| line.contains("panicked at"));
-        let foreign = panics.find(|line| !line.contains("examples/demo"));
-        assert_eq!(foreign, None, "something in the library panicked: {log}");
+        assert_no_foreign_panic(&log);
     }
+}
+
+/// Fails when anything but the demo's own handlers panicked.
+pub(crate) fn assert_no_foreign_panic(log: &str) {
+    let mut panics = log.lines().filter(|line| line.contains("panicked at"));
+    let foreign = panics.find(|line| !line.contains("examples/demo"));
+    assert_eq!(foreign, None, "something in the library panicked: {log}");
 }
 
 impl Drop for Demo {
@@ -174,6 +176,18 @@ impl Drop for Demo {
         let _: std::io::Result<()> = self.process.kill();
         let _: std::io::Result<ExitStatus> = self.process.wait();
     }
+}
+
+fn metrics_at(address: &str) -> serde_json::Value {
+    let mut connection = Connection::open(address);
+    connection.request(1).get("/metrics").send();
+    connection.answer(1).json()
+}
+
+/// One counter of the demo that listens at this address.
+pub(crate) fn counter_at(address: &str, name: &str) -> u64 {
+    let metrics = metrics_at(address);
+    metrics[name].as_u64().unwrap_or_else(|| panic!("no counter {name} in {metrics}"))
 }
 
 /// Runs a scenario over a Unix socket and over TCP.

@@ -4,25 +4,28 @@
 //! field of its [`FrontEnd`]; nothing is left out for any other reason.
 
 mod apache;
+mod application;
 mod bodies;
 mod connections;
+mod fcgid;
 mod haproxy;
 mod lighttpd;
 mod nginx;
+mod processes;
 mod routes;
 mod server;
+mod spawned;
 
-use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::thread;
 
-use crate::demo::Demo;
+use crate::demo::assert_no_foreign_panic;
 use crate::http::{Client, Response};
+use application::{Application, Launch};
 use server::WebServer;
 
 /// A web server and its configuration. In the texts `@DIRECTORY@` is the private directory of a test, `@PORT@` where it
-/// listens, and `@APPLICATION@` is the path or the address and port of the demo.
+/// listens, and `@APPLICATION@` is the path or the address and port of the demo. Where the web server starts the demo
+/// itself, `@APPLICATION@` is the directory of the program and of its sockets, and `@OPTIONS@` are those of the program.
 struct FrontEnd {
     program: &'static str,
     /// Debian's name of the package.
@@ -36,10 +39,13 @@ struct FrontEnd {
     file: &'static str,
     /// Addresses in that file, each with what stands in its place in the test.
     substitutions: &'static [(&'static str, &'static str)],
-    /// The demo listens on TCP, or on a Unix socket.
-    tcp: bool,
+    launch: Launch,
     /// Connections to the application are used again.
     keeps_connections: bool,
+    /// How many processes of the application it has requests for at once.
+    n_processes: usize,
+    /// A process gets its next request when it has answered the one before, so it never gets too many.
+    in_turn: bool,
     /// With many requests at once it answers some with a 500 of its own.
     refuses_some: bool,
     /// Pieces of an answer arrive as they are made.
@@ -62,8 +68,10 @@ impl FrontEnd {
         main: "",
         file: "",
         substitutions: &[],
-        tcp: false,
+        launch: Launch::Unix,
         keeps_connections: false,
+        n_processes: 1,
+        in_turn: false,
         refuses_some: false,
         streams: true,
         longest_chunked: usize::MAX,
@@ -74,8 +82,9 @@ impl FrontEnd {
 
 /// A demo and the web server in front of it.
 struct Site {
+    // The first to end: a web server takes along what it has spawned.
     web_server: WebServer,
-    demo: Demo,
+    application: Application,
 }
 
 impl Site {
@@ -85,13 +94,9 @@ impl Site {
 
     /// A site whose demo has options of its own.
     fn with_options(front_end: &'static FrontEnd, options: &[&str]) -> Site {
-        let demo = if front_end.tcp { Demo::tcp(options) } else { Demo::unix(options) };
-        let application = demo.address().trim_start_matches("unix:");
-        if !front_end.tcp {
-            open_to_all(Path::new(application));
-        }
-        let web_server = WebServer::start(front_end, application);
-        Site { web_server, demo }
+        let application = Application::launch(front_end.launch, options);
+        let web_server = WebServer::start(front_end, |text| application.fill_in(text));
+        Site { web_server, application }
     }
 
     fn client(&self) -> Client {
@@ -109,19 +114,13 @@ impl Site {
     }
 }
 
-/// A web server that root has started gives its rights up, and then has none to the files of the test.
-fn open_to_all(socket: &Path) {
-    let directory = socket.parent().expect("the directory of the socket");
-    fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("the directory is the test's own");
-    fs::set_permissions(socket, Permissions::from_mode(0o777)).expect("the socket is the test's own");
-}
-
-/// The sockets that a process has open. The kernel does not use their numbers twice.
-fn sockets(pid: u32) -> BTreeSet<String> {
-    // A process that has just ended has none.
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return BTreeSet::new() };
-    let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    targets.map(|target| target.to_string_lossy().into_owned()).filter(|name| name.starts_with("socket:")).collect()
+impl Drop for Site {
+    fn drop(&mut self) {
+        // A demo of the test's own sees to its own log.
+        if !thread::panicking() && matches!(self.application, Application::Spawned(_)) {
+            assert_no_foreign_panic(&self.web_server.logs());
+        }
+    }
 }
 
 /// One row of the matrix: a test for each case.

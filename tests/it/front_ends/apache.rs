@@ -40,11 +40,12 @@ mod unix {
 }
 
 mod tcp {
-    use super::{FrontEnd, UNIX};
+    use super::UNIX;
+    use crate::front_ends::{FrontEnd, Launch};
 
     const TCP: FrontEnd = FrontEnd {
         substitutions: &[("*:80", "*:@PORT@"), ("unix:/run/app.sock|fcgi://app/", "fcgi://@APPLICATION@/")],
-        tcp: true,
+        launch: Launch::Tcp,
         ..UNIX
     };
 

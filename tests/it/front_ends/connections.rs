@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::thread;
 
-use super::{sockets, FrontEnd, Site};
+use super::{FrontEnd, Site};
 use crate::demo::wait_until;
 use crate::http::{Client, Request, Response};
 
@@ -61,7 +61,7 @@ pub(super) fn three_hundred_requests_in_turn_are_not_mixed(front_end: &'static F
     let mut seen = BTreeSet::new();
     for number in 0..300 {
         assert_token_comes_back(&mut client, number);
-        seen.extend(sockets(site.demo.pid()));
+        seen.extend(site.application.sockets());
     }
     // The others are the listener's and the demo's own.
     assert!(!front_end.keeps_connections || seen.len() < 20, "connections are not used again: {} sockets", seen.len());
@@ -74,12 +74,8 @@ pub(super) fn requests_at_once_share_a_connection(front_end: &'static FrontEnd) 
     site.still_works();
     let mut clients: Vec<Client> = (0..40).map(|_| site.client()).collect();
     clients.iter_mut().for_each(|client| client.send(&Request::new("GET", "/drip?n=2&ms=1000")));
-    let mut connections = 0;
-    wait_until("all forty to be active", || {
-        let metrics = site.demo.metrics();
-        connections = metrics["open_connections"].as_u64().expect("a number");
-        metrics["active_requests"] == 41
-    });
+    wait_until("all forty to be active", || site.application.active_requests() == 40);
+    let connections = site.application.counter("open_connections");
     // One of these is of the test itself.
     assert!(connections < 10, "{connections} connections for forty requests");
     for client in &mut clients {
@@ -97,24 +93,24 @@ pub(super) fn a_client_that_leaves_in_mid_answer_cancels_its_request(front_end: 
         BufReader::new(client.receive()).read_line(&mut line).expect("a line");
         assert_eq!(line, "tick 0\n");
     }
-    wait_until("the request to become active", || site.demo.counter("active_requests") == 2);
-    assert_eq!(site.demo.counter("cancelled_requests"), 0, "cancelled before the client left");
+    wait_until("the request to become active", || site.application.active_requests() == 1);
+    assert_eq!(site.application.counter("cancelled_requests"), 0, "cancelled before the client left");
     drop(client);
-    wait_until("the request to be cancelled", || site.demo.counter("cancelled_requests") == 1);
-    // The one that asks is an active one itself.
-    wait_until("the handler to return", || site.demo.counter("active_requests") == 1);
+    wait_until("the request to be cancelled", || site.application.counter("cancelled_requests") == 1);
+    wait_until("the handler to return", || site.application.active_requests() == 0);
     site.still_works();
 }
 
-/// One request runs, one waits, and the third is one too many.
+/// In every process one request runs, one waits, and the next is one too many.
 pub(super) fn a_request_too_many_gets_503(front_end: &'static FrontEnd) {
     let site = &Site::with_options(front_end, &["--workers", "1", "--queue", "1"]);
     let slow = Request::new("GET", "/sleep?ms=300");
-    let mut clients: Vec<Client> = (0..6).map(|_| site.client()).collect();
+    let (n_served, n_refused) = if front_end.in_turn { (6, 0) } else { (2 * front_end.n_processes, 4) };
+    let mut clients: Vec<Client> = (0..n_served + n_refused).map(|_| site.client()).collect();
     clients.iter_mut().for_each(|client| client.send(&slow));
     let answers = clients.iter_mut().map(|client| client.receive().into_response().expect("a whole body"));
     let (served, refused): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.status == 200);
-    assert_eq!((served.len(), refused.len()), (2, 4), "served and refused");
+    assert_eq!((served.len(), refused.len()), (n_served, n_refused), "served and refused");
     for answer in refused {
         assert_eq!((answer.status, answer.header("Retry-After").is_some()), (503, true));
     }

@@ -1,6 +1,6 @@
 //! The matrix for HAProxy, as the file is and with the multiplexing that it offers.
 
-use super::FrontEnd;
+use super::{FrontEnd, Launch};
 
 /// One request at a time on a connection, which is then used again.
 const KEEPING: FrontEnd = FrontEnd {
@@ -11,7 +11,7 @@ const KEEPING: FrontEnd = FrontEnd {
     main: MAIN,
     file: "haproxy.cfg",
     substitutions: &[LISTEN, APPLICATION],
-    tcp: true,
+    launch: Launch::Tcp,
     keeps_connections: true,
     // A chunked body has to fit into one of its buffers of 16 KiB.
     longest_chunked: 15_000,

@@ -1,6 +1,6 @@
-//! The matrix for lighttpd.
+//! The matrix for lighttpd, in front of a demo and with demos that it starts.
 
-use super::{tests_of, FrontEnd};
+use super::{FrontEnd, Launch};
 
 /// It opens a connection for each request.
 const LIGHTTPD: FrontEnd = FrontEnd {
@@ -31,4 +31,27 @@ server.http-parseopts = (
 include "@DIRECTORY@/site.conf"
 "#;
 
-tests_of! { "needs lighttpd; tests/run installs it", LIGHTTPD }
+const SPAWNING: FrontEnd = FrontEnd {
+    has_children: true,
+    file: "lighttpd-spawn.conf",
+    substitutions: &[
+        ("/usr/local/bin/app", "@APPLICATION@/app@OPTIONS@"),
+        ("/run/lighttpd/app.socket", "@APPLICATION@/socket"),
+    ],
+    launch: Launch::WebServer,
+    n_processes: 2,
+    ..LIGHTTPD
+};
+
+mod connecting {
+    crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::LIGHTTPD }
+}
+
+mod spawning {
+    crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::SPAWNING }
+
+    crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::SPAWNING,
+        processes::they_end_with_the_web_server
+        processes::those_that_die_are_replaced
+    }
+}

@@ -23,9 +23,9 @@ pub(super) struct WebServer {
 }
 
 impl WebServer {
-    /// Starts it in front of the application at `application` and waits until it listens.
-    pub(super) fn start(front_end: &FrontEnd, application: &str) -> WebServer {
-        (0..5).find_map(|_| WebServer::try_start(front_end, application)).expect("the web server finds a free port")
+    /// Starts it and waits until it listens. `fill_in` says in a text of its configuration what the application is.
+    pub(super) fn start(front_end: &FrontEnd, fill_in: impl Fn(&str) -> String) -> WebServer {
+        (0..5).find_map(|_| WebServer::try_start(front_end, &fill_in)).expect("the web server finds a free port")
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -41,11 +41,20 @@ impl WebServer {
         self.process.id()
     }
 
+    /// Asks it to end and waits.
+    pub(super) fn ask_to_end(&mut self) {
+        let asked = Command::new("kill").args(["-s", "TERM", &self.pid().to_string()]).status();
+        let deadline = Instant::now() + PATIENCE;
+        while asked.is_ok() && !self.has_ended() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// `None` when another process took the port between its choice and its use.
-    fn try_start(front_end: &FrontEnd, application: &str) -> Option<WebServer> {
+    fn try_start(front_end: &FrontEnd, fill_in: &dyn Fn(&str) -> String) -> Option<WebServer> {
         let directory = tempfile::Builder::new().prefix("fcgi-front-end-").tempdir().expect("a temporary directory");
         let address = free_address();
-        write_configuration(front_end, directory.path(), address, application);
+        write_configuration(front_end, directory.path(), address, fill_in);
         let process = spawn(front_end, directory.path());
         let mut server = WebServer { process, address, directory, has_children: front_end.has_children };
         wait_until("the web server to listen", || server.listens() || server.has_ended());
@@ -64,15 +73,6 @@ impl WebServer {
 
     fn has_ended(&mut self) -> bool {
         self.process.try_wait().expect("the state of the web server").is_some()
-    }
-
-    /// Asks it to end and waits.
-    fn ask_to_end(&mut self) {
-        let asked = Command::new("kill").args(["-s", "TERM", &self.pid().to_string()]).status();
-        let deadline = Instant::now() + PATIENCE;
-        while asked.is_ok() && !self.has_ended() && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(2));
-        }
     }
 }
 
@@ -106,7 +106,7 @@ fn listening_socket(port: u16) -> Option<String> {
 }
 
 fn has_open(pid: u32, socket: &str) -> bool {
-    super::sockets(pid).contains(socket)
+    super::application::sockets(pid).contains(socket)
 }
 
 fn spawn(front_end: &FrontEnd, directory: &Path) -> Child {
@@ -141,11 +141,9 @@ fn shown(path: &Path) -> String {
 }
 
 /// Writes the file from `examples/deploy/` and the one that takes it in, as the distribution's own file does.
-fn write_configuration(front_end: &FrontEnd, directory: &Path, address: SocketAddr, application: &str) {
+fn write_configuration(front_end: &FrontEnd, directory: &Path, address: SocketAddr, fill_in: &dyn Fn(&str) -> String) {
     let fill_in = |text: &str| {
-        text.replace("@DIRECTORY@", &shown(directory))
-            .replace("@PORT@", &address.port().to_string())
-            .replace("@APPLICATION@", application)
+        fill_in(text).replace("@DIRECTORY@", &shown(directory)).replace("@PORT@", &address.port().to_string())
     };
     fs::write(directory.join("site.conf"), fill_in(&site(front_end))).expect("site.conf can be written");
     fs::write(directory.join("main.conf"), fill_in(front_end.main)).expect("main.conf can be written");
