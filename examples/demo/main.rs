@@ -32,6 +32,7 @@ Usage: demo [OPTIONS]
   --slow-request MS       age at which a running request is reported in the log
   --shutdown-grace MS     time that running requests get when the server stops
   --always-end-requests   END_REQUEST behind every answer, also one that was cut short: for Apache's mod_fcgid
+  --only-responder        neither an authorizer nor a filter
   --help                  this text
 
 The log goes to standard error; RUST_LOG chooses what is in it, for example RUST_LOG=debug.
@@ -49,12 +50,14 @@ fn main() -> ExitCode {
 struct Options {
     server: Server,
     listen: Option<String>,
+    only_responder: bool,
 }
 
-/// Every option is one setter of the server, except for the address to listen on. `None` when only help is asked for.
+/// Nearly every option is one setter of the server. `None` when only help is asked for.
 fn read_options(mut options: Parser) -> Result<Option<Options>, lexopt::Error> {
     let mut server = Server::new().shutdown_on_signals();
     let mut listen = None;
+    let mut only_responder = false;
     while let Some(option) = options.next()? {
         server = match option {
             Arg::Long("workers") => server.workers(options.value()?.parse()?),
@@ -73,11 +76,15 @@ fn read_options(mut options: Parser) -> Result<Option<Options>, lexopt::Error> {
                 listen = Some(options.value()?.string()?);
                 server
             }
+            Arg::Long("only-responder") => {
+                only_responder = true;
+                server
+            }
             Arg::Long("help") => return Ok(None),
             unknown => return Err(unknown.unexpected()),
         };
     }
-    Ok(Some(Options { server, listen }))
+    Ok(Some(Options { server, listen, only_responder }))
 }
 
 fn milliseconds(options: &mut Parser) -> Result<Duration, lexopt::Error> {
@@ -86,11 +93,10 @@ fn milliseconds(options: &mut Parser) -> Result<Duration, lexopt::Error> {
 
 fn run(options: Options) -> fcgi::Result<()> {
     let metrics = options.server.metrics();
-    let server = options
-        .server
-        .responder(move |request| routes::respond(request, &metrics))
-        .authorizer(roles::authorize)
-        .filter(roles::filter);
+    let mut server = options.server.responder(move |request| routes::respond(request, &metrics));
+    if !options.only_responder {
+        server = server.authorizer(roles::authorize).filter(roles::filter);
+    }
     let listener = match options.listen {
         Some(address) => Listener::bind(&address)?,
         None => match Listener::inherited() {

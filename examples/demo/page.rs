@@ -58,8 +58,10 @@ const FORM: &str = r#"<h2>With a body</h2>
 "#;
 
 const OTHER_ROLES: &str = "<h2>Other roles</h2>
-<p>As an authorizer the demo allows requests with the header <code>X-Token: letmein</code> or the query
-<code>token=letmein</code>. As a filter it answers the file it is given in upper case.</p>
+<p>As an authorizer the demo allows requests with the header <code>X-Token: letmein</code>, the query
+<code>token=letmein</code> or that password. For web servers that ask the authorizer first, all routes are there once
+more below <code>/private</code> and <code>/members</code>. As a filter the demo answers the file it is given in upper
+case.</p>
 </body>
 </html>
 ";

@@ -3,25 +3,52 @@
 use std::io::Read;
 
 use fcgi::http::{Request, Response, StatusCode};
-use fcgi::{Body, Decision, FilterData};
+use fcgi::{Body, Decision, FilterData, RequestExt};
 
 use crate::routes::{self, Answer, Refusal};
 
-/// Allows requests that bring the token, in a header or in the query.
+/// Allows requests that bring the token: in a header, in the query or as the password.
 pub(crate) fn authorize(request: Request<()>) -> Decision {
-    if brings_token(&request, "panic") {
-        panic!("the token asked for this panic");
+    let params = request.params();
+    match (params.get_str("FCGI_APACHE_ROLE"), params.get_str("REMOTE_USER")) {
+        // mod_authnz_fcgi has checked the password and asks what this user may do.
+        (Some("AUTHORIZER"), user) => decide_by_user(user),
+        _ => decide_by_token(&request),
     }
-    if brings_token(&request, "letmein") {
-        // The web server hands this variable on to the application that answers the request.
-        return Decision::allow().variable("USER", "demo");
-    }
-    Decision::deny(Response::builder().status(StatusCode::FORBIDDEN).body("this needs the token\n"))
 }
 
-fn brings_token(request: &Request<()>, token: &str) -> bool {
-    let header = request.headers().get("x-token");
-    header.is_some_and(|value| value == token) || routes::query(request, "token").as_deref() == Some(token)
+fn decide_by_user(user: Option<&str>) -> Decision {
+    match user {
+        Some("demo") => Decision::allow().variable("RIGHTS", "all"),
+        _ => Decision::deny(StatusCode::FORBIDDEN),
+    }
+}
+
+fn decide_by_token(request: &Request<()>) -> Decision {
+    match token(request).as_deref() {
+        // The web server hands this variable on to the application that answers the request.
+        Some("letmein") => Decision::allow().variable("USER", user(request)),
+        Some("panic") => panic!("the token asked for this panic"),
+        Some("error") => Decision::deny(Err::<StatusCode, _>("the token asked for this error")),
+        // A decision that cannot be sent denies, too.
+        Some("variable") => Decision::allow().variable("not a token", "demo"),
+        _ => Decision::deny(
+            Response::builder()
+                .status(StatusCode::FORBIDDEN)
+                .header("X-Demo", "no token")
+                .body("this needs the token\n"),
+        ),
+    }
+}
+
+fn token(request: &Request<()>) -> Option<String> {
+    let header = request.headers().get("x-token").and_then(|value| value.to_str().ok());
+    let token = header.or_else(|| request.params().get_str("REMOTE_PASSWD"));
+    token.map(str::to_owned).or_else(|| routes::query(request, "token"))
+}
+
+fn user(request: &Request<()>) -> String {
+    routes::query(request, "user").unwrap_or_else(|| "demo".to_string())
 }
 
 /// Answers the file in upper case.

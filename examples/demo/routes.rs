@@ -28,7 +28,7 @@ pub(crate) fn respond(request: Request<Body>, metrics: &Metrics) -> Answer {
 }
 
 fn dispatch(request: Request<Body>, metrics: &Metrics) -> Result<Answer, Refusal> {
-    match request.uri().path() {
+    match route(request.uri().path()) {
         "/" => Ok(with_type("text/html; charset=utf-8", page::index())),
         "/hello" => Ok(answer("hello, world\n")),
         "/env" => Ok(env(&request)),
@@ -55,6 +55,12 @@ fn dispatch(request: Request<Body>, metrics: &Metrics) -> Result<Answer, Refusal
             None => Err(Refusal(StatusCode::NOT_FOUND, format!("there is no route {path}"))),
         },
     }
+}
+
+/// The path without what says who may ask: the web server sees to that, with the help of an authorizer.
+fn route(path: &str) -> &str {
+    let inside = path.strip_prefix("/private").or_else(|| path.strip_prefix("/members"));
+    inside.filter(|route| route.starts_with('/')).unwrap_or(path)
 }
 
 // What the request says of itself.

@@ -5,6 +5,8 @@
 
 mod apache;
 mod application;
+mod authnz;
+mod authorizers;
 mod bodies;
 mod connections;
 mod fcgid;

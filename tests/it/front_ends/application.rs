@@ -41,6 +41,14 @@ impl Application {
         }
     }
 
+    /// Ends a demo that the test has started.
+    pub(super) fn stop(self) {
+        match self {
+            Application::Demo(demo) => assert_eq!(demo.stop().code(), Some(0)),
+            Application::Spawned(_) => panic!("its web server ends it"),
+        }
+    }
+
     /// One counter of `/metrics`, of all processes together. Each process is asked on a connection of its own.
     pub(super) fn counter(&self, name: &str) -> u64 {
         self.addresses().iter().map(|address| counter_at(address, name)).sum()
@@ -57,7 +65,7 @@ impl Application {
         self.pids().into_iter().flat_map(sockets).collect()
     }
 
-    fn addresses(&self) -> Vec<String> {
+    pub(super) fn addresses(&self) -> Vec<String> {
         match self {
             Application::Demo(demo) => vec![demo.address().to_owned()],
             Application::Spawned(spawned) => spawned.addresses(),

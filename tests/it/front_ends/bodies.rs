@@ -12,17 +12,17 @@ use super::{FrontEnd, Site};
 use crate::http::Request;
 
 /// 8 MiB of bytes that repeat at no power of two. The demo makes the same.
-fn large() -> &'static [u8] {
+pub(super) fn large() -> &'static [u8] {
     static LARGE: OnceLock<Vec<u8>> = OnceLock::new();
     LARGE.get_or_init(|| (0..=250).cycle().take(8 << 20).collect())
 }
 
-fn digest(body: &[u8]) -> Value {
+pub(super) fn digest(body: &[u8]) -> Value {
     json!({ "length": body.len(), "sha256": format!("{:x}", Sha256::digest(body)) })
 }
 
 /// Computed only once, which takes its time in a build that is not optimized.
-fn large_digest() -> &'static Value {
+pub(super) fn large_digest() -> &'static Value {
     static DIGEST: OnceLock<Value> = OnceLock::new();
     DIGEST.get_or_init(|| digest(large()))
 }

@@ -43,6 +43,9 @@ const SPAWNING: FrontEnd = FrontEnd {
     ..LIGHTTPD
 };
 
+/// The demo is asked before it answers, and before files are served.
+const AUTHORIZING: FrontEnd = FrontEnd { file: "lighttpd-authorizer.conf", ..LIGHTTPD };
+
 mod connecting {
     crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::LIGHTTPD }
 }
@@ -54,4 +57,8 @@ mod spawning {
         processes::they_end_with_the_web_server
         processes::those_that_die_are_replaced
     }
+}
+
+mod authorizing {
+    crate::front_ends::authorizers::authorizer_tests_of! { "needs lighttpd; tests/run installs it", super::AUTHORIZING }
 }

@@ -37,6 +37,10 @@ impl WebServer {
         read_text(self.directory.path(), "stderr.log") + &read_text(self.directory.path(), "error.log")
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
