@@ -128,7 +128,7 @@ impl Drop for Site {
 /// One row of the matrix: a test for each case.
 macro_rules! tests_of {
     ($needs:literal, $front_end:expr) => {
-        $crate::front_ends::tests_of! { $needs, $front_end,
+        $crate::front_ends::cases_of! { $needs, $front_end,
             bodies::an_upload_arrives_byte_for_byte
             bodies::a_chunked_upload_arrives_byte_for_byte
             bodies::a_download_arrives_byte_for_byte
@@ -147,6 +147,10 @@ macro_rules! tests_of {
             routes::stderr_reaches_the_log
         }
     };
+}
+
+/// A test for each of these cases.
+macro_rules! cases_of {
     ($needs:literal, $front_end:expr, $($part:ident::$case:ident)*) => {
         $(
             #[test]
@@ -157,4 +161,4 @@ macro_rules! tests_of {
         )*
     };
 }
-use tests_of;
+use {cases_of, tests_of};

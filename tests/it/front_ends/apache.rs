@@ -2,25 +2,23 @@
 
 use super::FrontEnd;
 
-const UNIX: FrontEnd = FrontEnd {
+/// What all its rows have in common.
+pub(super) const APACHE: FrontEnd = FrontEnd {
     program: "apache2",
     package: "apache2-bin",
     arguments: &["-D", "FOREGROUND", "-f", "@DIRECTORY@/main.conf"],
     has_children: true,
-    main: MAIN,
-    file: "apache-proxy.conf",
-    substitutions: &[("*:80", "*:@PORT@"), ("/run/app.sock", "@APPLICATION@")],
-    keeps_connections: true,
     ..FrontEnd::UNIX
 };
 
-/// What of Debian's `apache2.conf` matters. By default a client's connection is closed after 100 requests, and while all
-/// threads of a process are busy; there have to be more of them than a test has clients.
-const MAIN: &str = "
+/// What of Debian's `apache2.conf` matters, and what a row needs besides. By default a client's connection is closed after
+/// 100 requests, and while all threads of a process are busy; there have to be more of them than a test has clients.
+macro_rules! main_with {
+    ($lines:literal) => {
+        concat!(
+            "
 LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
-LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
 User www-data
 Group www-data
 ServerName demo.test
@@ -32,8 +30,29 @@ MaxKeepAliveRequests 0
 StartServers 1
 ThreadsPerChild 64
 MaxRequestWorkers 64
-Include @DIRECTORY@/site.conf
-";
+<Directory />
+    Require all denied
+</Directory>
+",
+            $lines,
+            "Include @DIRECTORY@/site.conf\n"
+        )
+    };
+}
+pub(super) use main_with;
+
+const UNIX: FrontEnd = FrontEnd {
+    main: main_with!(
+        "
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
+"
+    ),
+    file: "apache-proxy.conf",
+    substitutions: &[("*:80", "*:@PORT@"), ("/run/app.sock", "@APPLICATION@")],
+    keeps_connections: true,
+    ..APACHE
+};
 
 mod unix {
     crate::front_ends::tests_of! { "needs apache2; tests/run installs it", super::UNIX }

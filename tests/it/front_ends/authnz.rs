@@ -1,47 +1,25 @@
 //! Authorizers behind Apache with mod_authnz_fcgi, which asks them for passwords, too.
 
+use super::apache::{main_with, APACHE};
 use super::authorizers::authorizer_tests_of;
 use super::{FrontEnd, Launch, Site};
 use crate::http::{Request, Response};
 
 const AUTHNZ: FrontEnd = FrontEnd {
-    program: "apache2",
-    package: "apache2-bin",
-    arguments: &["-D", "FOREGROUND", "-f", "@DIRECTORY@/main.conf"],
-    has_children: true,
-    main: MAIN,
-    file: "apache-authorizer.conf",
-    substitutions: &[("*:80", "*:@PORT@"), ("127.0.0.1:9000", "@APPLICATION@"), ("/var/www/html", "@DIRECTORY@")],
-    launch: Launch::Tcp,
-    keeps_connections: true,
-    ..FrontEnd::UNIX
-};
-
-/// What of Debian's `apache2.conf` matters, as for mod_proxy_fcgi.
-const MAIN: &str = "
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+    main: main_with!(
+        "
 LoadModule authn_core_module /usr/lib/apache2/modules/mod_authn_core.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 LoadModule auth_basic_module /usr/lib/apache2/modules/mod_auth_basic.so
 LoadModule authnz_fcgi_module /usr/lib/apache2/modules/mod_authnz_fcgi.so
 LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
 LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
-User www-data
-Group www-data
-ServerName demo.test
-Listen 127.0.0.1:@PORT@
-DefaultRuntimeDir @DIRECTORY@
-PidFile @DIRECTORY@/apache2.pid
-ErrorLog @DIRECTORY@/error.log
-MaxKeepAliveRequests 0
-StartServers 1
-ThreadsPerChild 64
-MaxRequestWorkers 64
-<Directory />
-    Require all denied
-</Directory>
-Include @DIRECTORY@/site.conf
-";
+"
+    ),
+    file: "apache-authorizer.conf",
+    substitutions: &[("*:80", "*:@PORT@"), ("127.0.0.1:9000", "@APPLICATION@"), ("/var/www/html", "@DIRECTORY@")],
+    launch: Launch::Tcp,
+    ..APACHE
+};
 
 authorizer_tests_of! { "needs apache2; tests/run installs it", AUTHNZ }
 

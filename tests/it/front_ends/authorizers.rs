@@ -145,10 +145,10 @@ pub(super) fn a_body_arrives_at_the_responder(front_end: &'static FrontEnd) {
     assert_eq!(site.client().exchange(&post().body("")).json(), digest(b""));
 }
 
-/// One row: a test for each case.
+/// A test for each case.
 macro_rules! authorizer_tests_of {
     ($needs:literal, $front_end:expr) => {
-        $crate::front_ends::tests_of! { $needs, $front_end,
+        $crate::front_ends::cases_of! { $needs, $front_end,
             authorizers::what_is_allowed_is_served_with_the_variable
             authorizers::what_is_denied_gets_the_answer_of_the_authorizer
             authorizers::every_spelling_of_a_path_is_guarded

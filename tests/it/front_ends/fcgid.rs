@@ -1,52 +1,32 @@
 //! The matrix for Apache with mod_fcgid, which starts the demo.
 
-use super::{tests_of, FrontEnd, Launch, Site};
+use super::apache::{main_with, APACHE};
+use super::{cases_of, tests_of, FrontEnd, Launch, Site};
 use crate::demo::wait_until;
 
 const FCGID: FrontEnd = FrontEnd {
-    program: "apache2",
     package: "apache2-bin libapache2-mod-fcgid",
-    arguments: &["-D", "FOREGROUND", "-f", "@DIRECTORY@/main.conf"],
-    has_children: true,
-    main: MAIN,
+    main: main_with!(
+        "
+LoadModule alias_module /usr/lib/apache2/modules/mod_alias.so
+LoadModule fcgid_module /usr/lib/apache2/modules/mod_fcgid.so
+FcgidIPCDir @APPLICATION@/sockets
+FcgidProcessTableFile @DIRECTORY@/fcgid_shm
+"
+    ),
     file: "apache-fcgid.conf",
     substitutions: &[LISTEN, ("/usr/local/bin/app --", "/usr/local/bin/app@OPTIONS@ --"), PROGRAM],
     launch: Launch::WebServer,
     in_turn: true,
-    ..FrontEnd::UNIX
+    ..APACHE
 };
 
 const LISTEN: (&str, &str) = ("*:80", "*:@PORT@");
 const PROGRAM: (&str, &str) = ("/usr/local/bin", "@APPLICATION@");
 
-/// What of Debian's `apache2.conf` matters, as for mod_proxy_fcgi.
-const MAIN: &str = "
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-LoadModule alias_module /usr/lib/apache2/modules/mod_alias.so
-LoadModule fcgid_module /usr/lib/apache2/modules/mod_fcgid.so
-User www-data
-Group www-data
-ServerName demo.test
-Listen 127.0.0.1:@PORT@
-DefaultRuntimeDir @DIRECTORY@
-PidFile @DIRECTORY@/apache2.pid
-ErrorLog @DIRECTORY@/error.log
-FcgidIPCDir @APPLICATION@/sockets
-FcgidProcessTableFile @DIRECTORY@/fcgid_shm
-MaxKeepAliveRequests 0
-StartServers 1
-ThreadsPerChild 64
-MaxRequestWorkers 64
-<Directory />
-    Require all denied
-</Directory>
-Include @DIRECTORY@/site.conf
-";
-
 tests_of! { "needs apache2 and mod_fcgid; tests/run installs them", FCGID }
 
-tests_of! { "needs apache2 and mod_fcgid; tests/run installs them", FCGID,
+cases_of! { "needs apache2 and mod_fcgid; tests/run installs them", FCGID,
     processes::they_end_with_the_web_server
     processes::those_that_die_are_replaced
 }

@@ -53,7 +53,7 @@ mod connecting {
 mod spawning {
     crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::SPAWNING }
 
-    crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::SPAWNING,
+    crate::front_ends::cases_of! { "needs lighttpd; tests/run installs it", super::SPAWNING,
         processes::they_end_with_the_web_server
         processes::those_that_die_are_replaced
     }
