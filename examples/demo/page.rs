@@ -1,6 +1,19 @@
-//! The HTML page at `/`: the table of all routes, and a form to try those that read a body.
+//! The HTML page at `/`. It shows handlers beside what they do, cut from the source files that were compiled.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
+
+/// The page is put together from these. `{{name}}` in `page.html` stands for another part of it, `{{file name}}` for
+/// the function of that name.
+const HTML: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+const SOURCES: &[(&str, &str)] = &[
+    ("hello.rs", include_str!("../hello.rs")),
+    ("live.rs", include_str!("live.rs")),
+    ("routes.rs", include_str!("routes.rs")),
+];
 
 /// A link to try and what is behind it; `routes.rs` has one function for each.
 const ROUTES: &[(&str, &str)] = &[
@@ -23,51 +36,34 @@ const ROUTES: &[(&str, &str)] = &[
     ("/redirect?to=/hello", "Redirects to <code>to</code>."),
     ("/lie?declared=10&sent=5", "Declares a body of <code>declared</code> bytes, then writes <code>sent</code>."),
     ("/wait-abort", "Waits, 30 seconds at most, for the request to be cancelled and answers the reason."),
+    ("/cancellations", "How often a client left <code>/wait-abort</code>, and what the handler was told."),
+    ("/events", "Server-sent events, one a second, until the client leaves."),
     ("/metrics", "The server's counters as JSON."),
 ];
 
-/// Follows the reader's choice of dark or light, and fits a phone.
-const HEAD: &str = r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>fcgi demo</title>
-<style>
-:root { color-scheme: light dark }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 0 auto; padding: 1rem }
-dt { margin-top: .75rem; font-family: ui-monospace, monospace; overflow-wrap: anywhere }
-dd { margin: 0 }
-textarea { box-sizing: border-box; width: 100%; font: inherit }
-button { font: inherit; padding: .25rem .75rem }
-</style>
-</head>
-<body>
-<h1>fcgi demo</h1>
-<p>This page and everything below came through your web server from one FastCGI application.</p>
-"#;
+pub(crate) fn index() -> &'static str {
+    static INDEX: OnceLock<String> = OnceLock::new();
+    INDEX.get_or_init(|| {
+        let mut parts = HTML.split("{{");
+        let mut page = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once("}}").expect("every {{ has its }}");
+            page += &filled_in(name);
+            page += rest;
+        }
+        page
+    })
+}
 
-const FORM: &str = r#"<h2>With a body</h2>
-<form method="post" enctype="text/plain">
-<p><textarea name="text" rows="3" aria-label="Body of the request">some text</textarea></p>
-<p><button formaction="/echo">echo</button>
-<button formaction="/digest">digest</button>
-<button formaction="/count">count</button></p>
-</form>
-"#;
-
-const OTHER_ROLES: &str = "<h2>Other roles</h2>
-<p>As an authorizer the demo allows requests with the header <code>X-Token: letmein</code>, the query
-<code>token=letmein</code> or that password. For web servers that ask the authorizer first, all routes are there once
-more below <code>/private</code> and <code>/members</code>. As a filter the demo answers the file it is given in upper
-case.</p>
-</body>
-</html>
-";
-
-pub(crate) fn index() -> String {
-    format!("{HEAD}<h2>Routes</h2>\n<dl>\n{}</dl>\n{FORM}{OTHER_ROLES}", route_list())
+fn filled_in(name: &str) -> String {
+    match name.split_once(' ') {
+        Some((file, function)) => coloured(&source(file, function)),
+        None if name == "style" => STYLE.to_owned(),
+        None if name == "script" => SCRIPT.to_owned(),
+        None if name == "version" => env!("CARGO_PKG_VERSION").to_owned(),
+        None if name == "routes" => route_list(),
+        None => panic!("page.html asks for {name}"),
+    }
 }
 
 fn route_list() -> String {
@@ -78,4 +74,58 @@ fn route_list() -> String {
         let _ = writeln!(list, "<dt><a href=\"{link}\">{link}</a></dt>\n<dd>{explanation}</dd>");
     }
     list
+}
+
+/// A function as it stands in its file, from its first line to the brace that closes it.
+fn source(file: &str, function: &str) -> String {
+    let (_, text) = SOURCES.iter().find(|(name, _)| *name == file).expect("one of the sources");
+    let name = text.find(&format!("fn {function}(")).unwrap_or_else(|| panic!("{file} has no function {function}"));
+    let begin = text[..name].rfind('\n').map_or(0, |line| line + 1);
+    let end = text[begin..].find("\n}\n").map_or(text.len(), |end| begin + end + 2);
+    text[begin..end].trim_start_matches("pub(crate) ").to_owned()
+}
+
+const KEYWORDS: &[&str] = &[
+    "as", "break", "const", "else", "fn", "for", "if", "impl", "in", "let", "loop", "match", "move", "mut", "pub",
+    "return", "self", "static", "struct", "use", "while",
+];
+
+/// HTML of Rust code, with what a reader's eye looks for in elements of its own.
+fn coloured(mut code: &str) -> String {
+    let mut html = String::new();
+    while !code.is_empty() {
+        let (class, length) = token(code);
+        let text = code[..length].replace('&', "&amp;").replace('<', "&lt;");
+        let _ = match class {
+            Some(class) => write!(html, "<span class={class}>{text}</span>"),
+            None => write!(html, "{text}"),
+        };
+        code = &code[length..];
+    }
+    html
+}
+
+/// The class and the length of the first token, as far as it matters here.
+fn token(code: &str) -> (Option<&'static str>, usize) {
+    let length_while = |is_in: fn(char) -> bool| code.find(|c| !is_in(c)).unwrap_or(code.len());
+    match code.chars().next() {
+        Some('/') if code.starts_with("//") => (Some("comment"), length_while(|c| c != '\n')),
+        Some('"') => (Some("string"), string_length(code)),
+        Some(first) if first.is_alphabetic() || first == '_' => {
+            let length = length_while(|c| c.is_alphanumeric() || c == '_');
+            (KEYWORDS.contains(&&code[..length]).then_some("keyword"), length)
+        }
+        first => (None, first.map_or(0, char::len_utf8)),
+    }
+}
+
+/// The length of a string literal with its quotation marks.
+fn string_length(code: &str) -> usize {
+    let mut is_escaped = false;
+    let end = code.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == '"' && !is_escaped;
+        is_escaped = *c == '\\' && !is_escaped;
+        ends
+    });
+    end.map_or(code.len(), |(index, _)| index + 1)
 }

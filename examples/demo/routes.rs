@@ -8,14 +8,28 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
-use fcgi::http::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use fcgi::http::header::{HeaderMap, HeaderName, HeaderValue};
+use fcgi::http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use fcgi::http::{Request, Response, StatusCode};
 use fcgi::{AppStatus, Body, BodyError, BodyWriter, Metrics, RequestExt, SendBody};
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 
+use crate::live::{self, Cancellations};
 use crate::page;
+
+/// What all requests share.
+pub(crate) struct Demo {
+    metrics: Metrics,
+    pub(crate) cancellations: Cancellations,
+}
+
+impl Demo {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { metrics, cancellations: Cancellations::default() }
+    }
+}
 
 pub(crate) type Answer = Response<SendBody>;
 
@@ -23,13 +37,13 @@ pub(crate) type Answer = Response<SendBody>;
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers every request of the responder role.
-pub(crate) fn respond(request: Request<Body>, metrics: &Metrics) -> Answer {
-    dispatch(request, metrics).unwrap_or_else(Refusal::into_answer)
+pub(crate) fn respond(request: Request<Body>, demo: &Demo) -> Answer {
+    dispatch(request, demo).unwrap_or_else(Refusal::into_answer)
 }
 
-fn dispatch(request: Request<Body>, metrics: &Metrics) -> Result<Answer, Refusal> {
+fn dispatch(request: Request<Body>, demo: &Demo) -> Result<Answer, Refusal> {
     match route(request.uri().path()) {
-        "/" => Ok(with_type("text/html; charset=utf-8", page::index())),
+        "/" => Ok(index()),
         "/hello" => Ok(answer("hello, world\n")),
         "/env" => Ok(env(&request)),
         "/headers" => Ok(headers(&request)),
@@ -42,14 +56,16 @@ fn dispatch(request: Request<Body>, metrics: &Metrics) -> Result<Answer, Refusal
         "/drip" => drip(&request),
         "/ignore" => ignore(&request),
         "/stderr" => stderr(&request),
-        "/panic" => panic!("the route /panic always panics"),
+        "/panic" => panic(),
         "/panic-late" => Ok(with_type(TEXT, SendBody::writer(panic_late))),
         "/exit" => exit(&request),
         "/header" => header(&request),
         "/redirect" => redirect(&request),
         "/lie" => lie(&request),
-        "/wait-abort" => Ok(wait_abort(&request)),
-        "/metrics" => Ok(counters(metrics)),
+        "/wait-abort" => Ok(live::wait_abort(&request, &demo.cancellations)),
+        "/cancellations" => Ok(live::cancellations(&demo.cancellations)),
+        "/events" => Ok(live::events(&request)),
+        "/metrics" => Ok(counters(&demo.metrics)),
         path => match path.strip_prefix("/status/") {
             Some(code) => status(code),
             None => Err(Refusal(StatusCode::NOT_FOUND, format!("there is no route {path}"))),
@@ -61,6 +77,15 @@ fn dispatch(request: Request<Body>, metrics: &Metrics) -> Result<Answer, Refusal
 fn route(path: &str) -> &str {
     let inside = path.strip_prefix("/private").or_else(|| path.strip_prefix("/members"));
     inside.filter(|route| route.starts_with('/')).unwrap_or(path)
+}
+
+/// Nothing but what is in the page itself may run in it.
+fn index() -> Answer {
+    let mut response = with_type("text/html; charset=utf-8", page::index());
+    let policy = "default-src 'none'; connect-src 'self'; img-src data:; script-src 'unsafe-inline'; \
+                  style-src 'unsafe-inline'";
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
 }
 
 // What the request says of itself.
@@ -200,6 +225,10 @@ fn lie(request: &Request<Body>) -> Result<Answer, Refusal> {
     Ok(with_length(declared, with_type(TEXT, body)))
 }
 
+fn panic() -> Result<Answer, Refusal> {
+    panic!("the route /panic always panics")
+}
+
 fn panic_late(out: &mut BodyWriter) -> io::Result<()> {
     out.write_all(b"before the panic\n")?;
     out.flush()?;
@@ -244,19 +273,12 @@ fn redirect(request: &Request<Body>) -> Result<Answer, Refusal> {
     Ok(response)
 }
 
-// Time, cancellation and what is beside the answer.
+// Time and what is beside the answer.
 
 fn sleep(request: &Request<Body>) -> Result<Answer, Refusal> {
     let wait = milliseconds(request)?;
     thread::sleep(wait);
     Ok(answer(format!("slept {} ms\n", wait.as_millis())))
-}
-
-fn wait_abort(request: &Request<Body>) -> Answer {
-    match request.cancellation().wait(Duration::from_secs(30)) {
-        Some(reason) => answer(format!("{reason}\n")),
-        None => answer("not cancelled\n"),
-    }
 }
 
 fn stderr(request: &Request<Body>) -> Result<Answer, Refusal> {
@@ -347,7 +369,7 @@ impl Refusal {
     }
 }
 
-fn answer(body: impl Into<SendBody>) -> Answer {
+pub(crate) fn answer(body: impl Into<SendBody>) -> Answer {
     Response::new(body.into())
 }
 
@@ -368,7 +390,7 @@ fn with_length(length: u64, mut response: Answer) -> Answer {
     response
 }
 
-fn json_answer(json: impl Display) -> Answer {
+pub(crate) fn json_answer(json: impl Display) -> Answer {
     with_type("application/json", format!("{json}\n"))
 }
 

@@ -208,11 +208,16 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// `cargo test` builds the examples next to the test binaries: `target/PROFILE/examples` beside `target/PROFILE/deps`.
+/// The demo program.
 pub(crate) fn program() -> PathBuf {
+    example("demo")
+}
+
+/// `cargo test` builds the examples next to the test binaries: `target/PROFILE/examples` beside `target/PROFILE/deps`.
+pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let profile = test.parent().and_then(Path::parent).expect("the test is in target/PROFILE/deps");
-    let program = profile.join("examples").join("demo");
-    assert!(program.exists(), "{} is missing: `cargo build --example demo` makes it", program.display());
+    let program = profile.join("examples").join(name);
+    assert!(program.exists(), "{} is missing: `cargo build --example {name}` makes it", program.display());
     program
 }

@@ -5,6 +5,7 @@ mod captures;
 mod cgi;
 mod demo;
 mod front_ends;
+mod gateway;
 mod http;
 mod launchers;
 mod limits;

@@ -8,9 +8,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::process::{demo, demo_by, tool, Process};
+use super::process::{command_of, demo, run, tool, Process};
 use super::{assert_serves, refusal, signal, unix};
-use crate::demo::program;
+use crate::demo::{example, program};
 
 /// Nobody's user and group number on every system.
 const NOBODY: u32 = 65534;
@@ -149,6 +149,7 @@ fn unprivileged(directory: &Path) -> Command {
     command
 }
 
+/// The demo serves browsers then, so this is about a program that knows nothing of them.
 #[test]
 fn a_process_with_neither_socket_nor_address_says_what_to_do() {
     let (connected, _other_end) = UnixStream::pair().unwrap();
@@ -159,15 +160,18 @@ fn a_process_with_neither_socket_nor_address_says_what_to_do() {
         ("a connected socket", std::os::fd::OwnedFd::from(connected).into()),
     ];
     for (what, stdin) in stdins {
-        assert_says_what_to_do(what, demo().stdin(stdin));
+        assert_says_what_to_do(what, command_of("hello").stdin(stdin));
     }
-    assert_says_what_to_do("closed", &mut demo_by(r#"exec "$0" "$@" <&-"#));
+    let mut closed = tool("sh");
+    closed.args(["-c", r#"exec "$0" <&-"#]).arg(example("hello"));
+    assert_says_what_to_do("closed", &mut closed);
 }
 
 #[track_caller]
 fn assert_says_what_to_do(what: &str, command: &mut Command) {
-    let message = refusal(command);
+    let output = run(command);
+    assert_eq!((output.code, output.stdout.as_slice()), (Some(1), b"".as_slice()), "{what}: {output:?}");
     for word in ["no listening socket", "file descriptor 0", "spawn-fcgi", "systemd", "an address to listen on"] {
-        assert!(message.contains(word), "{what}: {message}");
+        assert!(output.stderr.contains(word), "{what}: {output:?}");
     }
 }

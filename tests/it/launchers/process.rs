@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use crate::demo::{program, wait_until};
+use crate::demo::{example, program, wait_until};
 
 /// A running program whose output is kept. Dropping it kills the process and waits for it.
 pub(crate) struct Process {
@@ -25,7 +25,12 @@ pub(crate) struct Output {
 
 /// The demo with nothing in its environment but where its log goes, and nothing on its standard input.
 pub(crate) fn demo() -> Command {
-    bare(program())
+    command_of("demo")
+}
+
+/// Any example in the same surroundings.
+pub(crate) fn command_of(name: &str) -> Command {
+    bare(example(name))
 }
 
 /// A program with the same environment as `demo` that finds its helpers.
