@@ -44,6 +44,8 @@ pub(crate) fn respond(request: Request<Body>, demo: &Demo) -> Answer {
 fn dispatch(request: Request<Body>, demo: &Demo) -> Result<Answer, Refusal> {
     match route(request.uri().path()) {
         "/" => Ok(index()),
+        // Browsers ask for it beside every text that they show.
+        "/favicon.ico" => status("204"),
         "/hello" => Ok(answer("hello, world\n")),
         "/env" => Ok(env(&request)),
         "/headers" => Ok(headers(&request)),

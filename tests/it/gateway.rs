@@ -77,7 +77,7 @@ fn over_both(scenario: impl Fn(&Site)) {
 }
 
 /// The address in the URL that a program printed.
-fn http_address(url: &str) -> SocketAddr {
+pub(crate) fn http_address(url: &str) -> SocketAddr {
     let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/'));
     address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no URL of an address: {url:?}"))
 }

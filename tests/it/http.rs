@@ -17,9 +17,14 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, TIMEOUT).expect("the web server accepts connections");
-        stream.set_read_timeout(Some(TIMEOUT)).expect("a read timeout can be set");
-        stream.set_write_timeout(Some(TIMEOUT)).expect("a write timeout can be set");
+        Client::with_timeout(address, TIMEOUT)
+    }
+
+    /// One that waits longer, or not as long, for the other side.
+    pub(crate) fn with_timeout(address: SocketAddr, timeout: Duration) -> Client {
+        let stream = TcpStream::connect_timeout(&address, timeout).expect("the web server accepts connections");
+        stream.set_read_timeout(Some(timeout)).expect("a read timeout can be set");
+        stream.set_write_timeout(Some(timeout)).expect("a write timeout can be set");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         Client { stream: BufReader::new(stream), asked_for_head: false }
     }
@@ -104,7 +109,10 @@ impl Request {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = [self.method.as_bytes(), b" ", &self.target, b" HTTP/1.1\r\nHost: demo.test\r\n"].concat();
+        let mut bytes = [self.method.as_bytes(), b" ", &self.target, b" HTTP/1.1\r\n"].concat();
+        if !self.headers.iter().any(|(name, _)| *name == "Host") {
+            bytes.extend_from_slice(b"Host: demo.test\r\n");
+        }
         for (name, value) in &self.headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }

@@ -1,6 +1,7 @@
 //! Black-box tests: the demo program, driven over the wire by web servers that share no code with the crate.
 #![allow(clippy::unwrap_used)]
 
+mod browser;
 mod captures;
 mod cgi;
 mod demo;
