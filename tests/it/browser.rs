@@ -161,7 +161,9 @@ impl Page {
             self.browser.run(&format!("return Object.fromEntries({tiles}.map({tile}))"))
         };
         let before = shown();
-        assert!(before["completed requests"].is_string(), "{before}");
+        // One for each upload, and what else went by.
+        let bytes_in = before["bytes in"].as_str().and_then(|text| text.strip_suffix(" MiB"));
+        assert!(bytes_in.is_some_and(|mib| (8.0..10.0).contains(&mib.parse().expect("a number"))), "{before}");
         wait_until("the metrics to go on", || shown()["completed requests"] != before["completed requests"]);
     }
 

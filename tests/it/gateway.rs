@@ -5,6 +5,7 @@ mod bodies;
 mod cancellation;
 mod cut;
 mod http;
+mod program;
 
 use std::net::SocketAddr;
 

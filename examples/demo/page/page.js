@@ -22,15 +22,23 @@ function onPress(id, action) {
   });
 }
 
-// The counters, once a second while somebody looks.
+// The counters that are shown, and how.
+const count = n => n.toLocaleString('en');
+const size = n => (n < 1 << 20 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / (1 << 20)).toFixed(1)} MiB`);
+const time = s => [s / 3600, s / 60 % 60, s % 60].map(part => String(Math.floor(part)).padStart(2, '0')).join(':');
+const METRICS = {
+  completed_requests: count, active_requests: count, cancelled_requests: count, failed_requests: count,
+  open_connections: count, busy_workers: count, idle_workers: count, bytes_in: size, bytes_out: size, uptime: time,
+};
+
+// Once a second while somebody looks.
 async function refreshMetrics() {
   if (document.hidden) return;
   try {
     const metrics = await (await fetch('/metrics')).json();
-    const numbers = Object.entries(metrics).filter(([, value]) => typeof value === 'number');
-    show('metrics', ...numbers.map(([name, value]) => {
+    show('metrics', ...Object.entries(METRICS).map(([name, shown]) => {
       const tile = element('div');
-      tile.append(element('dt', name.replaceAll('_', ' ')), element('dd', value.toLocaleString('en')));
+      tile.append(element('dt', name.replaceAll('_', ' ')), element('dd', shown(metrics[name])));
       return tile;
     }));
     pulse('alive', 'the application answers');
@@ -63,7 +71,8 @@ $('stream-start').addEventListener('click', () => {
     n += 1;
     if (n > 60) $('stream-ticks').firstChild.remove();
     $('stream-ticks').append(element('i'));
-    show('stream-result', 'Event ', element('strong', event.data), ` came after ${seconds(performance.now() - begin)}.`);
+    const after = seconds(performance.now() - begin);
+    show('stream-result', 'Event ', element('strong', event.data), ` came after ${after}.`);
   };
   events.onerror = () => stopStream('The stream has ended.');
 });
@@ -160,7 +169,8 @@ async function showCancellation(before) {
     }
     await new Promise(resolve => setTimeout(resolve, 50));
   }
-  show('cancel-result', element('span', 'The handler was not told in time: does the web server watch its clients?', 'bad'));
+  const doubt = 'The handler was not told in time: does the web server watch its clients?';
+  show('cancel-result', element('span', doubt, 'bad'));
 }
 
 // Requests side by side.
@@ -172,7 +182,8 @@ onPress('parallel-start', async () => {
   const begin = performance.now();
   requestAnimationFrame(() => bars.forEach(bar => bar.classList.add('run')));
   // Else a browser that may cache them asks one after the other.
-  await Promise.all(bars.map((_, i) => fetch(`/sleep?ms=1000&n=${i}`, { cache: 'no-store' }).then(answer => answer.text())));
+  const ask = async i => (await fetch(`/sleep?ms=1000&n=${i}`, { cache: 'no-store' })).text();
+  await Promise.all(bars.map((_, i) => ask(i)));
   show('parallel-result', `${n} seconds of waiting in `, element('strong', seconds(performance.now() - begin)), '.');
 });
 
@@ -184,7 +195,8 @@ async function isAlive() {
 
 onPress('panic-early', async () => {
   const answer = await fetch('/panic');
-  show('panic-result', 'The answer: ', element('strong', `${answer.status} ${answer.statusText}`), '.', await isAlive());
+  const status = element('strong', `${answer.status} ${answer.statusText}`);
+  show('panic-result', 'The answer: ', status, '.', await isAlive());
 });
 
 onPress('panic-late', async () => {
@@ -197,7 +209,8 @@ onPress('panic-late', async () => {
 onPress('status-ask', async () => {
   const answer = await fetch(`/status/${$('status-code').value}`, { cache: 'no-store' });
   const length = (await answer.arrayBuffer()).byteLength;
-  show('status-result', element('strong', `${answer.status} ${answer.statusText}`), `, with a body of ${length} bytes.`);
+  const status = element('strong', `${answer.status} ${answer.statusText}`);
+  show('status-result', status, `, with a body of ${length} bytes.`);
 });
 
 // The request as the handler sees it.

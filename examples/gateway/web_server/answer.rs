@@ -87,6 +87,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failure::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("the application closed the connection without an answer")
+            }
             Failure::Lost(error) => write!(f, "the connection to the application was lost: {error}"),
             Failure::NoAnswer => f.write_str("the application ended the request without an answer"),
             Failure::Overloaded => f.write_str("the application is overloaded"),

@@ -101,7 +101,8 @@ impl<'a> Answer<'a> {
 pub(super) fn refuse(client: &TcpStream, status: StatusCode, explanation: &str) -> io::Result<()> {
     let body = format!("{status}: {explanation}\n");
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\
+         content-type: text/plain; charset=utf-8\r\n\r\n",
         body.len()
     );
     (&*client).write_all((head + &body).as_bytes())

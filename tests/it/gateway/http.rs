@@ -1,14 +1,13 @@
 //! Verifies that requests and answers come through as they were meant.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 
 use serde_json::json;
 
 use super::{over_both, Gateway, Site};
 use crate::demo::{wait_until, Demo};
 use crate::http::{Client, Request};
-use crate::launchers::process::{command_of, run, Process};
+use crate::launchers::process::{command_of, Process};
 
 #[test]
 fn statuses_headers_and_bodies_arrive_as_the_handler_made_them() {
@@ -147,6 +146,23 @@ fn clients_of_http_1_0_get_what_they_understand() {
     assert!(!answer.contains("chunked") && answer.contains("connection: close"), "{answer:?}");
 }
 
+/// Whether somebody who connects now gets an answer.
+fn is_served(site: &Site) -> bool {
+    let mut stream = site.client().sender();
+    let sent = stream.write_all(b"GET /hello HTTP/1.0\r\n\r\n");
+    let mut answer = String::new();
+    sent.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.ends_with("hello, world\n")
+}
+
+#[test]
+fn clients_beyond_all_measure_are_turned_away() {
+    let site = Site::unix();
+    let idle: Vec<Client> = (0..300).map(|_| site.client()).collect();
+    assert!(!is_served(&site));
+    drop(idle);
+    wait_until("the clients to be forgotten", || is_served(&site));
+}
+
 #[test]
 fn overload_is_a_503() {
     let site = Site::start(Demo::unix(&["--workers", "1", "--queue", "0"]));
@@ -176,21 +192,4 @@ fn an_application_that_is_not_there_is_a_502_until_it_comes() {
     demo.address();
     assert_eq!(gateway.get("/hello").text(), "hello, world\n");
     assert!(gateway.process.log().contains("cannot be reached"), "{}", gateway.process.log());
-}
-
-#[test]
-fn what_it_was_told_wrong_is_said() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = listener.local_addr().expect("an address").to_string();
-    let rows: [(&[&str], i32, &str); 5] = [
-        (&[], 2, "--app"),
-        (&["--app", "nonsense"], 2, "unix:/path or host:port"),
-        (&["--app", "unix:/s", "--nonsense"], 2, "--nonsense"),
-        (&["--app", "unix:/s", "--http", "256.0.0.1:0"], 1, "256.0.0.1:0"),
-        (&["--app", "unix:/s", "--http", &taken], 1, &taken),
-    ];
-    for (arguments, code, word) in rows {
-        let output = run(command_of("gateway").args(arguments));
-        assert!(output.code == Some(code) && output.stderr.contains(word), "{arguments:?}: {output:?}");
-    }
 }
