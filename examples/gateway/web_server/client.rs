@@ -129,7 +129,7 @@ impl Input<'_> {
     }
 
     /// Waits, while the answer is on its way, for the next request or for the client to leave; whether it is still
-    /// there.
+    /// there. One that has shut down its sending side counts as gone, as it does for nginx.
     fn watch(&self, is_answered: impl Fn() -> bool) -> bool {
         let mut was_answered = false;
         while self.received.is_empty() {
