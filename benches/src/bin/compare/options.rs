@@ -1,0 +1,76 @@
+//! The options of the comparison.
+
+use std::error::Error;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::cells::{Cell, CELLS};
+
+pub(crate) const HELP: &str = "\
+Measures this crate's demo and its peers side by side, and prints Markdown tables.
+
+Usage: benches/compare [OPTIONS]
+
+  --rounds N                  how often each cell is measured on each server (3)
+  --seconds S                 how long each time (0.8); behind nginx at least 1
+  --quick                     one round of 0.2 seconds, about a minute
+  --cells KEY,KEY             only these rows
+  --servers NAME,NAME         only these: fcgi, libfcgi, go, tokio-fastcgi, outer_cgi, fastcgi
+  --server NAME=COMMAND       one more; {address} in it becomes unix:/path or 127.0.0.1:port, and {threads} the number
+                              of connections at once; may be given more than once
+  --unpinned                  leave it to the kernel which CPU runs what, and let the load generator sleep; otherwise
+                              the server has one CPU, and the load generator another, where it polls
+  --help                      this text
+
+The rows:
+";
+
+pub(crate) struct Options {
+    pub(crate) rounds: usize,
+    pub(crate) seconds: f64,
+    pub(crate) pinned: bool,
+    cells: Option<String>,
+    servers: Option<String>,
+    /// Name and command.
+    pub(crate) more_servers: Vec<(String, String)>,
+}
+
+impl Options {
+    /// `None` when only help is asked for.
+    pub(crate) fn read() -> Result<Option<Options>, lexopt::Error> {
+        let mut options =
+            Options { rounds: 3, seconds: 0.8, pinned: true, cells: None, servers: None, more_servers: Vec::new() };
+        let mut parser = Parser::from_env();
+        while let Some(option) = parser.next()? {
+            match option {
+                Arg::Long("rounds") => options.rounds = parser.value()?.parse()?,
+                Arg::Long("seconds") => options.seconds = parser.value()?.parse()?,
+                Arg::Long("quick") => (options.rounds, options.seconds) = (1, 0.2),
+                Arg::Long("cells") => options.cells = Some(parser.value()?.string()?),
+                Arg::Long("servers") => options.servers = Some(parser.value()?.string()?),
+                Arg::Long("server") => options.more_servers.push(named_command(&parser.value()?.string()?)?),
+                Arg::Long("unpinned") => options.pinned = false,
+                Arg::Long("help") => return Ok(None),
+                unknown => return Err(unknown.unexpected()),
+            }
+        }
+        Ok(Some(options))
+    }
+
+    /// The rows to measure, in their own order.
+    pub(crate) fn cells(&self) -> Result<Vec<&'static Cell>, Box<dyn Error>> {
+        let Some(keys) = &self.cells else { return Ok(CELLS.iter().collect()) };
+        let find =
+            |key: &str| CELLS.iter().find(|cell| cell.key == key).ok_or_else(|| format!("there is no row {key}"));
+        Ok(keys.split(',').map(find).collect::<Result<_, _>>()?)
+    }
+
+    pub(crate) fn wants_server(&self, name: &str) -> bool {
+        self.servers.as_ref().is_none_or(|names| names.split(',').any(|wanted| wanted == name))
+    }
+}
+
+fn named_command(text: &str) -> Result<(String, String), lexopt::Error> {
+    let (name, command) = text.split_once('=').ok_or("--server wants NAME=COMMAND")?;
+    Ok((name.to_owned(), command.to_owned()))
+}
