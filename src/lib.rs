@@ -7,6 +7,9 @@ compile_error!("fcgi needs a Unix system");
 
 mod accept;
 mod answer;
+#[cfg(benchmarking)]
+#[doc(hidden)]
+pub mod benchmarking;
 mod body;
 mod cancellation;
 mod cgi;

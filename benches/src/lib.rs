@@ -34,7 +34,7 @@ impl Request<'_> {
         out
     }
 
-    /// The content of the PARAMS stream: what `fastcgi_params` of nginx lists, in its order, and two headers.
+    /// The content of the PARAMS stream: what `fastcgi_params` of nginx lists, in its order, PATH_INFO and two headers.
     #[must_use]
     pub fn params(&self) -> Vec<u8> {
         let has_body = self.body_len > 0;

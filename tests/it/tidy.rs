@@ -31,7 +31,7 @@ const LAYERS: [&[&str]; 5] = [
         "refusal",
     ],
     &["accept", "reader", "connection", "worker", "clock", "shared"],
-    &["server", "running", "signals", "cgi_program", "lib", "fuzzing"],
+    &["server", "running", "signals", "cgi_program", "lib", "fuzzing", "benchmarking"],
 ];
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -85,7 +85,8 @@ fn the_protocol_knows_no_io_threads_locks_or_logs() {
 
 #[test]
 fn every_file_says_what_it_is_and_none_is_too_long() {
-    let folders = ["src", "tests", "examples"].map(|folder| Path::new(ROOT).join(folder));
+    let folders =
+        ["src", "tests", "examples", "benches/src", "benches/micro"].map(|folder| Path::new(ROOT).join(folder));
     for path in folders.iter().flat_map(|folder| rust_files(folder)) {
         let text = fs::read_to_string(&path).unwrap();
         let first = text.lines().next().unwrap_or_default();

@@ -72,7 +72,7 @@ const fn cpu(of: &'static str, most: f64) -> Target {
     Target { value: "cpu_us_per_request", of: Some(of), bound: Bound::AtMost(most) }
 }
 
-const KEPT: &[Target] = &[cpu("libfcgi", 1.0), cpu("tokio-fastcgi", 0.5), cpu("go", 0.25)];
+const KEPT: &[Target] = &[cpu("libfcgi", 1.0), cpu("tokio-fastcgi", 0.5), cpu("Go", 0.25)];
 const CLOSED: &[Target] = &[cpu("libfcgi", 1.0)];
 const ONE: &[Target] =
     &[cpu("libfcgi", 1.2), Target { value: "p50_us", of: Some("libfcgi"), bound: Bound::AtMost(1.0) }];
@@ -97,12 +97,12 @@ const BASE: Cell = Cell {
 };
 
 pub(crate) const CELLS: &[Cell] = &[
-    Cell { key: "kept-1", title: "kept, 1 connection: CPU µs", targets: ONE, ..BASE },
-    Cell { key: "kept-8", title: "kept, 8 connections: CPU µs", connections: 8, targets: KEPT, ..BASE },
-    Cell { key: "kept-64", title: "kept, 64 connections: CPU µs", connections: 64, targets: KEPT, ..BASE },
+    Cell { key: "kept-1", title: "1 kept connection: CPU µs", targets: ONE, ..BASE },
+    Cell { key: "kept-8", title: "8 kept connections: CPU µs", connections: 8, targets: KEPT, ..BASE },
+    Cell { key: "kept-64", title: "64 kept connections: CPU µs", connections: 64, targets: KEPT, ..BASE },
     Cell {
         key: "kept-256",
-        title: "kept, 256 connections: CPU µs",
+        title: "256 kept connections: CPU µs",
         connections: 256,
         demo: QUEUE_OF_256,
         targets: KEPT,
@@ -110,16 +110,22 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "kept-64-tcp",
-        title: "kept, 64 connections, TCP: CPU µs",
+        title: "64 kept connections over TCP: CPU µs",
         transport: Transport::Tcp,
         connections: 64,
         targets: KEPT,
         ..BASE
     },
-    Cell { key: "closed-1", title: "closed, 1 connection: CPU µs", load: &["--closed"], targets: ONE, ..BASE },
+    Cell {
+        key: "closed-1",
+        title: "a connection per request, 1 at once: CPU µs",
+        load: &["--closed"],
+        targets: ONE,
+        ..BASE
+    },
     Cell {
         key: "closed-8",
-        title: "closed, 8 connections: CPU µs",
+        title: "a connection per request, 8 at once: CPU µs",
         connections: 8,
         load: &["--closed"],
         targets: CLOSED,
@@ -127,7 +133,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "closed-64",
-        title: "closed, 64 connections: CPU µs",
+        title: "a connection per request, 64 at once: CPU µs",
         connections: 64,
         load: &["--closed"],
         targets: CLOSED,
@@ -135,7 +141,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "closed-256",
-        title: "closed, 256 connections: CPU µs",
+        title: "a connection per request, 256 at once: CPU µs",
         connections: 256,
         load: &["--closed"],
         demo: QUEUE_OF_256,
@@ -144,7 +150,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "multiplexed",
-        title: "multiplexed, 8 connections x 16 ids: CPU µs",
+        title: "multiplexed, 8 connections × 16 ids: CPU µs",
         connections: 8,
         load: &["--ids", "16"],
         multiplexes: true,
@@ -153,7 +159,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "nginx-kept",
-        title: "behind nginx, kept, 64 clients: requests/s",
+        title: "behind nginx, 64 clients, kept connections: requests/s",
         way: Way::NginxKept,
         connections: 64,
         shown: RATE,
@@ -162,7 +168,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "nginx-closed",
-        title: "behind nginx, closed, 64 clients: requests/s",
+        title: "behind nginx, 64 clients, a connection per request: requests/s",
         way: Way::NginxClosed,
         connections: 64,
         shown: RATE,
@@ -189,7 +195,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "slow",
-        title: "slow handlers, 2 connections x 8 ids x 5 ms: share of the ideal rate",
+        title: "slow handlers, 2 connections × 8 ids × 5 ms: share of the ideal rate",
         connections: 2,
         load: &["--path", "/sleep?ms=5", "--ids", "8"],
         multiplexes: true,
@@ -219,7 +225,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "calls-kept",
-        title: "system calls per request, 8 kept connections",
+        title: "8 kept connections: system calls per request",
         way: Way::SystemCalls,
         connections: 8,
         shown: Shown { value: "system_calls", decimals: 2, has_ratio: false },
@@ -231,7 +237,7 @@ pub(crate) const CELLS: &[Cell] = &[
     },
     Cell {
         key: "calls-closed",
-        title: "system calls per request, 8 closed connections",
+        title: "a connection per request, 8 at once: system calls per request",
         way: Way::SystemCalls,
         connections: 8,
         load: &["--closed"],

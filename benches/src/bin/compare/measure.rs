@@ -38,7 +38,7 @@ pub(crate) fn generator(options: &Options, cell: &Cell, cpus: &Cpus, running: &R
     command.arg("--address").arg(&running.address);
     command.arg("--process").arg(running.process().to_string());
     command.arg("--connections").arg(cell.connections.to_string());
-    command.arg("--seconds").arg(options.seconds.to_string());
+    command.arg("--seconds").arg(options.seconds_of(cell.way).to_string());
     command.args(cell.load);
     if cell.way == Way::Idle {
         command.arg("--idle");
@@ -63,5 +63,5 @@ pub(crate) fn load(command: &mut Command, options: &Options, cpus: &Cpus) -> Res
 }
 
 pub(crate) fn time_limit(options: &Options) -> Duration {
-    Duration::from_secs_f64(options.seconds) + PATIENCE
+    Duration::from_secs_f64(options.seconds.max(1.0)) + PATIENCE
 }

@@ -80,7 +80,7 @@ impl Nginx {
     }
 
     fn load(&self, options: &Options, cpus: &Cpus) -> io::Result<String> {
-        let seconds = options.seconds.ceil();
+        let seconds = options.seconds_of(Way::NginxKept);
         let mut wrk = Command::new("wrk");
         wrk.args(["--latency", "--threads", "1", "--connections", &CLIENTS.to_string()]);
         wrk.args(["--duration", &format!("{seconds}s"), &format!("http://127.0.0.1:{}/hello", self.port)]);

@@ -9,6 +9,9 @@ use crate::results::{Results, Summary};
 use crate::running::Cpus;
 use crate::servers::{Server, BASE, OURS};
 
+/// Marks a value that not all connections had a part in.
+const STARVING: &str = "†";
+
 pub(crate) fn report(
     options: &Options,
     servers: &[Server],
@@ -23,6 +26,7 @@ pub(crate) fn report(
     let _ = writeln!(out, "{}\n", conditions(options, cpus));
     out += &report.main_table(cells);
     out += &report.rate_table(cells);
+    out += &report.footnote(cells);
     out += &list("Left out", left_out);
     out += &list("Failed", &results.failures());
     out
@@ -39,12 +43,16 @@ fn conditions(options: &Options, cpus: &Cpus) -> String {
         "nothing pinned, the load generator sleeping"
     };
     format!(
-        "{n_cpus} CPUs ({model}), Linux {}; medians of {} rounds of {} s; {placing}. \
-         Server CPU time is per request; in parentheses the ratio to {BASE} in the same round.",
+        "{n_cpus} CPUs ({model}), Linux {}; medians of {} of {} s; {placing}. \
+         CPU time is the server's, per request; in parentheses the ratio to {BASE} in the same round.",
         kernel.trim(),
-        options.rounds,
+        plural(options.rounds, "round"),
         options.seconds
     )
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn list(title: &str, items: &[String]) -> String {
@@ -84,6 +92,20 @@ impl Report<'_> {
         format!("\nRequests/s, and latency p50 / p99 in µs:\n\n{}{rows}", self.heading(&[""]))
     }
 
+    fn footnote(&self, cells: &[&Cell]) -> String {
+        let starves = |cell: &Cell| self.servers.iter().any(|server| self.starves(cell, server));
+        if cells.iter().any(|cell| starves(cell)) {
+            format!("\n{STARVING} Some connections got no answer at all in the measured time.\n")
+        } else {
+            String::new()
+        }
+    }
+
+    fn starves(&self, cell: &Cell, server: &Server) -> bool {
+        let unanswered = self.results.summary(cell.key, &server.name, "unanswered_connections");
+        matches!(unanswered, Summary::Median(connections) if connections > 0.0)
+    }
+
     fn heading(&self, first: &[&str]) -> String {
         let titles =
             first.iter().map(ToString::to_string).chain(self.servers.iter().map(|server| server.title.clone()));
@@ -98,7 +120,7 @@ impl Report<'_> {
         if cell.way == Way::SystemCalls {
             return text + &self.calls(cell, server);
         }
-        text
+        text + if self.starves(cell, server) { STARVING } else { "" }
     }
 
     /// The two kinds of calls that the targets are about.
@@ -143,7 +165,10 @@ impl Report<'_> {
         match (judged.len(), missed.len()) {
             (0, _) => "-".to_owned(),
             (_, 0) => "yes".to_owned(),
-            _ => missed.iter().map(|(target, reached)| miss(target, *reached)).collect::<Vec<_>>().join(", "),
+            _ => format!(
+                "**no**: {}",
+                missed.iter().map(|(t, reached)| miss(t, *reached)).collect::<Vec<_>>().join(", ")
+            ),
         }
     }
 
@@ -163,20 +188,21 @@ fn row(columns: impl IntoIterator<Item = String>) -> String {
 }
 
 fn describe(target: &Target) -> String {
-    let bound = match target.bound {
-        Bound::AtMost(most) => format!("≤ {most}"),
-        Bound::AtLeast(least) => format!("≥ {least}"),
+    let sign = match target.bound {
+        Bound::AtMost(_) => '≤',
+        Bound::AtLeast(_) => '≥',
     };
+    let (Bound::AtMost(number) | Bound::AtLeast(number)) = target.bound;
     match target.of {
-        Some(peer) => format!("{}{bound} of {peer}", quantity(target)),
-        None => format!("{}{bound}", quantity(target)),
+        Some(peer) => format!("{}{sign} {number:.2} of {peer}", quantity(target)),
+        None => format!("{}{sign} {number}", quantity(target)),
     }
 }
 
 fn miss(target: &Target, reached: f64) -> String {
     match target.of {
-        Some(peer) => format!("**no**: {}{reached:.2} of {peer}", quantity(target)),
-        None => format!("**no**: {}{reached:.2}", quantity(target)),
+        Some(peer) => format!("{}{reached:.2} of {peer}", quantity(target)),
+        None => format!("{}{reached:.2}", quantity(target)),
     }
 }
 

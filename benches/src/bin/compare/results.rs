@@ -65,6 +65,10 @@ impl Results {
         failures
     }
 
+    pub(crate) fn has_failed(&self, server: &str) -> bool {
+        self.0.iter().any(|measurement| measurement.server == server && measurement.failure().is_some())
+    }
+
     fn of<'a>(&'a self, cell: &'a str, server: &'a str) -> impl Iterator<Item = &'a Measurement> {
         self.0.iter().filter(move |measurement| measurement.cell == cell && measurement.server == server)
     }

@@ -49,10 +49,10 @@ impl Server {
 /// Name, title, whether it multiplexes, how it is built, and its arguments.
 type Recipe = (&'static str, &'static str, bool, fn() -> Result<PathBuf, String>, &'static [&'static str]);
 
-const RECIPES: &[Recipe] = &[
+const RECIPES: [Recipe; 6] = [
     (OURS, "fcgi", true, build_demo, &["--listen", "{address}"]),
     (BASE, "libfcgi", false, build_libfcgi, &["{address}", "{threads}"]),
-    ("go", "Go net/http/fcgi", true, build_go, &["{address}"]),
+    ("Go", "Go net/http/fcgi", true, build_go, &["{address}"]),
     ("tokio-fastcgi", "tokio-fastcgi", true, || build_rust("tokio_peer"), &["{address}"]),
     (
         "outer_cgi",
@@ -66,8 +66,11 @@ const RECIPES: &[Recipe] = &[
 
 /// Builds what is wanted; peers that cannot be built here are named in the second list.
 pub(crate) fn build(options: &Options) -> Result<(Vec<Server>, Vec<String>), Box<dyn Error>> {
+    if let Some(name) = options.unknown_server(&RECIPES.map(|(name, ..)| name)) {
+        return Err(format!("there is no server {name}").into());
+    }
     let (mut servers, mut left_out) = (Vec::new(), Vec::new());
-    for &(name, title, multiplexes, build, arguments) in RECIPES {
+    for &(name, title, multiplexes, build, arguments) in &RECIPES {
         if !options.wants_server(name) {
             continue;
         }

@@ -93,7 +93,7 @@ fn per_request(mut sample: Sample, counts: &[(u64, String)], name: impl Fn(&str)
     let count = |wanted: &[&str]| {
         let plain = |text: &str| text.trim_start_matches("syscalls:sys_enter_").to_owned();
         let matching = counts.iter().filter(|(_, text)| wanted.contains(&name(&plain(text))));
-        matching.map(|(count, _)| *count as f64).sum::<f64>() / requests
+        matching.map(|(count, _)| count).sum::<u64>() as f64 / requests
     };
     let total = count(&["total"]);
     if total == 0.0 {

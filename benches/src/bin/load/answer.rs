@@ -147,3 +147,81 @@ fn check_status(head: &[u8]) -> Result<(), String> {
 fn index(id: u16) -> usize {
     usize::from(id) - 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = b"hello, world\n";
+    const GOOD: &[u8] = b"Status: 200 OK\r\nContent-Type: text/plain\r\n\r\nhello, world\n";
+    const END: &[u8] = &[0; 8];
+
+    fn record(record_type: u8, id: u8, content: &[u8]) -> Vec<u8> {
+        let header = [1, record_type, 0, id, 0, content.len() as u8, 3, 0];
+        [&header, content, &[0; 3]].concat()
+    }
+
+    /// What comes of an answer to the requests 1 and 2 of a connection, cut into pieces of this length.
+    fn receive(answer: &[u8], piece_len: usize) -> Result<Vec<u16>, String> {
+        let (mut answers, mut ended) = (Answers::new(2), Vec::new());
+        (1..=2).for_each(|id| answers.expect(id, Instant::now()));
+        let mut buffer = vec![0; 1024];
+        for piece in answer.chunks(piece_len) {
+            let n_before = answers.restore(&mut buffer);
+            let end = n_before + piece.len();
+            buffer[n_before..end].copy_from_slice(piece);
+            answers.receive(&buffer[..end], BODY, &mut ended)?;
+        }
+        assert_eq!(answers.is_complete(), ended.len() == 2);
+        Ok(ended.iter().map(|ended| ended.id).collect())
+    }
+
+    #[test]
+    fn right_answers_end_their_requests_however_they_are_cut() {
+        let (head, rest) = GOOD.split_at(20);
+        let answer = [
+            record(STDOUT, 2, head),
+            record(STDOUT, 1, b"\r\n\r\nhello, world\n"),
+            record(STDOUT, 2, rest),
+            record(STDOUT, 2, b""),
+            record(STDERR, 2, b""),
+            record(END_REQUEST, 2, END),
+            record(END_REQUEST, 1, END),
+        ];
+        for piece_len in [1, 7, 8, 50, 1000] {
+            assert_eq!(receive(&answer.concat(), piece_len), Ok(vec![2, 1]), "{piece_len}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_noticed() {
+        let answers: &[(&str, &[Vec<u8>])] = &[
+            (
+                "status 503 Service Unavailable",
+                &[record(STDOUT, 1, b"Status: 503 Service Unavailable\r\n\r\nhello, world\n")],
+            ),
+            ("at byte 0 of the body: \"hello, World\\n\"", &[record(STDOUT, 1, b"\r\n\r\nhello, World\n")]),
+            ("at byte 13 of the body: \"!\"", &[record(STDOUT, 1, GOOD), record(STDOUT, 1, b"!")]),
+            (
+                "12 of 13 bytes of the body before END_REQUEST",
+                &[record(STDOUT, 1, &GOOD[..GOOD.len() - 1]), record(END_REQUEST, 1, END)],
+            ),
+            ("0 of 13 bytes of the body before END_REQUEST", &[record(END_REQUEST, 1, END)]),
+            (
+                "END_REQUEST with [0, 0, 0, 0, 2, 0, 0, 0]",
+                &[record(STDOUT, 1, GOOD), record(END_REQUEST, 1, &[0, 0, 0, 0, 2, 0, 0, 0])],
+            ),
+            ("a record of type 6 for the inactive id 3", &[record(STDOUT, 3, GOOD)]),
+            ("a record of type 6 for the inactive id 0", &[record(STDOUT, 0, GOOD)]),
+            (
+                "a record of type 3 for the inactive id 1",
+                &[record(STDOUT, 1, GOOD), record(END_REQUEST, 1, END), record(END_REQUEST, 1, END)],
+            ),
+            ("on STDERR: oh", &[record(STDERR, 1, b"oh")]),
+            ("a record of version 0", &[vec![0; 8]]),
+        ];
+        for (expected, records) in answers {
+            assert_eq!(receive(&records.concat(), 1000), Err((*expected).to_owned()));
+        }
+    }
+}

@@ -16,6 +16,9 @@ use crate::options::Options;
 /// How long to sleep at most: the end of the measurement must be seen.
 const NAP_MS: u16 = 5;
 
+/// How long to go on when no request has ended: on a busy machine the time may pass without the server.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// Warms up, measures, and tells what was measured as JSON.
 pub(crate) fn measure(options: &Options) -> Result<Value, Box<dyn Error>> {
     let mut driver = Driver::start(options)?;
@@ -83,7 +86,7 @@ impl<'a> Driver<'a> {
         let timeout = if self.options.busy { EpollTimeout::ZERO } else { EpollTimeout::from(NAP_MS) };
         let mut events = vec![EpollEvent::empty(); 1024];
         let began = Instant::now();
-        while began.elapsed() < time {
+        while began.elapsed() < time || (self.latencies_ns.is_empty() && began.elapsed() < LONGEST_WAIT) {
             let n = self.epoll.wait(&mut events, timeout)?;
             for event in &events[..n] {
                 self.advance(event.data() as usize, event.events())?;
@@ -137,8 +140,8 @@ impl<'a> Driver<'a> {
     }
 
     fn report(&self, seconds: f64, cpu: Duration) -> Value {
-        let n_ended: u64 = self.connections.iter().map(|connection| connection.n_ended).sum();
-        let slowest = self.connections.iter().map(|connection| connection.n_ended).min().unwrap_or_default();
+        let counts = || self.connections.iter().map(|connection| connection.n_ended);
+        let (n_ended, slowest): (u64, u64) = (counts().sum(), counts().min().unwrap_or_default());
         let microseconds = |quantile| self.latencies_ns.value_at_quantile(quantile) as f64 / 1e3;
         json!({
             "requests": n_ended,
@@ -146,6 +149,7 @@ impl<'a> Driver<'a> {
             "cpu_us_per_request": cpu.as_secs_f64() * 1e6 / n_ended as f64,
             "p50_us": microseconds(0.5),
             "p99_us": microseconds(0.99),
+            "unanswered_connections": counts().filter(|&n_ended| n_ended == 0).count(),
             "slowest_to_mean": slowest as f64 / (n_ended as f64 / self.connections.len() as f64),
         })
     }
