@@ -1,6 +1,7 @@
 //! What the benchmarks share: requests as nginx sends them, in FastCGI records, and what a process uses.
 
 pub mod process;
+pub mod requests;
 
 /// Content of one STDIN record, as nginx cuts bodies.
 const STDIN_CONTENT_LEN: usize = 32 << 10;

@@ -16,8 +16,9 @@ Usage: benches/compare [OPTIONS]
   --quick                     one round of 0.2 seconds, about a minute
   --cells KEY,KEY             only these rows
   --servers NAME,NAME         only these: fcgi, libfcgi, Go, tokio-fastcgi, outer_cgi, fastcgi
-  --server NAME=COMMAND       one more; {address} in it becomes unix:/path or 127.0.0.1:port, and {threads} the number
-                              of connections at once; may be given more than once
+  --server NAME=COMMAND       one more; {address} in it becomes unix:/path or 127.0.0.1:port, {threads} the number of
+                              connections at once, and {demo} the options that the demo gets for the row; may be
+                              given more than once
   --unpinned                  leave it to the kernel which CPU runs what, and let the load generator sleep; otherwise
                               the server has one CPU, and the load generator another, where it polls
   --help                      this text

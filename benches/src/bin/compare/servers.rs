@@ -25,7 +25,7 @@ pub(crate) struct Server {
     pub(crate) title: String,
     /// It answers several requests of a connection at once, or takes them at least.
     pub(crate) multiplexes: bool,
-    /// With {address}, {bind}, {transport} and {threads} to be filled in.
+    /// With {address}, {bind}, {transport}, {threads} and {demo} to be filled in.
     command: Vec<String>,
 }
 
@@ -38,11 +38,11 @@ impl Server {
         let bind = address.strip_prefix("unix:").unwrap_or(address);
         let places = [("{address}", address), ("{bind}", bind), ("{transport}", transport), ("{threads}", &threads)];
         let fill = |part: &String| places.iter().fold(part.clone(), |part, (place, value)| part.replace(place, value));
-        let mut command: Vec<_> = self.command.iter().map(fill).collect();
-        if self.name == OURS {
-            command.extend(cell.demo.iter().map(ToString::to_string));
-        }
-        command
+        let parts = self.command.iter().flat_map(|part| match part.as_str() {
+            "{demo}" => cell.demo.iter().map(ToString::to_string).collect(),
+            _ => vec![fill(part)],
+        });
+        parts.collect()
     }
 }
 
@@ -50,7 +50,7 @@ impl Server {
 type Recipe = (&'static str, &'static str, bool, fn() -> Result<PathBuf, String>, &'static [&'static str]);
 
 const RECIPES: [Recipe; 6] = [
-    (OURS, "fcgi", true, build_demo, &["--listen", "{address}"]),
+    (OURS, "fcgi", true, build_demo, &["--listen", "{address}", "{demo}"]),
     (BASE, "libfcgi", false, build_libfcgi, &["{address}", "{threads}"]),
     ("Go", "Go net/http/fcgi", true, build_go, &["{address}"]),
     ("tokio-fastcgi", "tokio-fastcgi", true, || build_rust("tokio_peer"), &["{address}"]),
