@@ -17,6 +17,9 @@ use crate::socket::Socket;
 /// How long the accept loop waits when connections cannot be taken: too many are open, here or in the process.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// How many connections a shutdown still takes: no kernel's backlog is longer than this by default.
+const MAX_BACKLOG: usize = 4096;
+
 /// What the accepting thread has.
 pub(crate) struct Accept {
     pub(crate) server: Arc<Shared>,
@@ -43,7 +46,22 @@ impl Accept {
             // A failure to wait only makes the pause shorter.
             let _: io::Result<()> = wait_for_wake(&self.woken, ACCEPT_PAUSE);
         }
-        info!("no longer listening on {}", self.listener.address());
+        self.take_backlog();
+        let address = self.listener.address().clone();
+        // Nothing may come between the last look into the backlog and the end of the socket.
+        drop(self);
+        info!("no longer listening on {address}");
+    }
+
+    /// Takes the connections that the kernel has accepted: they would be reset together with the socket. On a socket
+    /// that others share they would find another process, but nobody can know whether there is one.
+    fn take_backlog(&self) {
+        let accept_one = |_| match self.server.admission() {
+            Admission::Wait => Err(io::ErrorKind::WouldBlock.into()),
+            admission => self.accept(admission),
+        };
+        // It ends in an error: there is none left, or none can be taken.
+        let _: io::Result<()> = (0..MAX_BACKLOG).try_for_each(accept_one);
     }
 
     fn accept_or_wait(&self) -> io::Result<()> {
@@ -51,12 +69,18 @@ impl Accept {
         if admission == Admission::Wait {
             return wait_for_wake(&self.woken, ACCEPT_PAUSE);
         }
+        match self.accept(admission) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listener.wait(&self.woken),
+            accepted => accepted,
+        }
+    }
+
+    fn accept(&self, admission: Admission) -> io::Result<()> {
         match self.listener.accept() {
             Ok(socket) => {
                 self.serve(socket, admission);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listener.wait(&self.woken),
             // The peer went away before it was accepted.
             Err(error) if is_of_one_connection(&error) => Ok(()),
             Err(error) => Err(error),

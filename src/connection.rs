@@ -132,6 +132,22 @@ impl Connection {
         idle.is_some()
     }
 
+    /// Ends a kept connection behind an answer once the server is shutting down: then the web server has not had the
+    /// time to send its next request, unless it is there already.
+    pub(crate) fn close_behind_answer(self: &Arc<Self>) {
+        if self.server.is_draining() && !self.socket.has_input() {
+            self.close_if_idle();
+        }
+    }
+
+    /// Ends the connection if nothing is active on it and nothing has happened since `then`.
+    pub(crate) fn close_if_silent_since(self: &Arc<Self>, then: Instant) {
+        let is_silent = self.times.activity.load(Ordering::Relaxed) < self.server.millis(then);
+        if is_silent && !self.socket.has_input() {
+            self.close_if_idle();
+        }
+    }
+
     fn close_after(self: &Arc<Self>, close: CloseAfter) {
         self.start_draining();
         self.post(b"", Part::Close(close));

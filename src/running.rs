@@ -16,6 +16,10 @@ use crate::listener::Address;
 use crate::metrics::Metrics;
 use crate::shared::Shared;
 
+/// How long a connection must be silent before a shutdown closes it. The web server does not know of the shutdown and
+/// may have sent a request, or may have connected in order to send one; a segment that was lost comes again within this.
+const SILENT_TIME: Duration = Duration::from_millis(500);
+
 /// How long cancelled handlers have to return before they are left behind.
 const CANCELLED_TIME: Duration = Duration::from_secs(1);
 
@@ -80,9 +84,10 @@ impl Running {
         &self.address
     }
 
-    /// Waits until a shutdown has begun and come to its end: new connections are not accepted, idle ones are closed,
-    /// active requests are finished, and cancelled after
-    /// [`shutdown_grace`](crate::Server::shutdown_grace).
+    /// Waits until a shutdown has begun and come to its end. Connections that the kernel has accepted are taken, then
+    /// the socket is closed. Active requests are finished, and cancelled after
+    /// [`shutdown_grace`](crate::Server::shutdown_grace). A connection is closed behind the answer that ends its last
+    /// request, or when it has been silent for half a second: a request may be on its way when the shutdown begins.
     ///
     /// # Errors
     /// A thread of the server panicked, which no request can bring about.
@@ -101,10 +106,10 @@ impl Running {
 
 /// Lets active requests finish within the grace period; how many did not.
 fn drain(server: &Arc<Shared>) -> u64 {
-    server.connections.all().iter().for_each(|connection| connection.close_when_idle());
     let mut n_cut_off = 0;
     if !wait_until_answered(server, server.settings.shutdown_grace) {
         let connections = server.connections.all();
+        connections.iter().for_each(|connection| connection.close_when_idle());
         n_cut_off = connections.iter().map(|connection| cancel(connection, CancelReason::Shutdown, |_| true)).sum();
         drop(connections);
         // Handlers that look at their cancellation return; others are left behind.
@@ -118,12 +123,17 @@ fn drain(server: &Arc<Shared>) -> u64 {
 
 /// Waits until every answer has been sent and every connection shut down behind it; whether that was within `time`.
 fn wait_until_answered(server: &Shared, time: Duration) -> bool {
-    let deadline = Instant::now() + time;
+    let begun = Instant::now();
+    let deadline = begun + time;
     loop {
-        if server.connections.all().iter().all(|connection| connection.outbox.is_closed()) {
+        let (now, connections) = (Instant::now(), server.connections.all());
+        if now >= begun + SILENT_TIME {
+            connections.iter().for_each(|connection| connection.close_if_silent_since(now - SILENT_TIME));
+        }
+        if connections.iter().all(|connection| connection.outbox.is_closed()) {
             return true;
         }
-        let now = Instant::now();
+        drop(connections);
         if now >= deadline {
             return false;
         }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::io::retry_on_intr;
+use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{recv, send, sendmsg, RecvFlags, SendAncillaryBuffer, SendFlags};
 
@@ -51,6 +51,15 @@ impl Socket {
             }
         }
         Ok(written)
+    }
+
+    /// Whether bytes wait to be read.
+    pub(crate) fn has_input(&self) -> bool {
+        let waiting = match self {
+            Socket::Tcp(stream) => ioctl_fionread(stream),
+            Socket::Unix(stream) => ioctl_fionread(stream),
+        };
+        waiting.is_ok_and(|len| len > 0)
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) {

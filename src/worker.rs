@@ -251,6 +251,7 @@ impl Turn<'_> {
             // Web servers that have all they want go without waiting for END_REQUEST.
             debug!("connection {}: the peer went before the end: {error}", self.connection.number());
         }
+        self.connection.close_behind_answer();
     }
 
     fn count(&self, counter: Counter) {

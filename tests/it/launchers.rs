@@ -76,7 +76,7 @@ fn has_ended(pid: u32) -> bool {
 }
 
 /// A signal stops the threads one after the other, and one that runs on may still take a connection.
-fn is_stopped(pid: u32) -> bool {
+pub(crate) fn is_stopped(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process has not ended");
     threads.flatten().all(|thread| state(&thread.path()) == Some('T'))
 }

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use crate::demo::{over_both, wait_until, Demo};
+use crate::launchers::is_stopped;
 use crate::peer::Connection;
 
 fn begin_sleeping(demo: &Demo, ms: u32) -> Connection {
@@ -40,6 +41,50 @@ fn what_runs_is_finished_and_what_is_idle_is_closed() {
             assert_eq!(demo.ended().code(), Some(0));
             assert!(refuses_connections(&address));
         }
+    }
+}
+
+/// Waits until the shutdown has begun, and keeps the connections from falling silent meanwhile.
+fn wait_for_shutdown(demo: &Demo, connections: &mut [Connection]) {
+    wait_until("the shutdown to begin", || {
+        connections.iter_mut().for_each(Connection::assert_usable);
+        refuses_connections(demo.address())
+    });
+}
+
+#[test]
+fn a_request_that_was_on_its_way_when_the_shutdown_began_is_answered() {
+    for demo in [Demo::unix(&[]), Demo::tcp(&[])] {
+        let mut kept = demo.connect();
+        kept.request(1).get("/hello").send();
+        assert_eq!(kept.answer(1).status, 200);
+        let mut connections = [kept, demo.connect()];
+        demo.signal("TERM");
+        wait_for_shutdown(&demo, &mut connections);
+        for mut connection in connections {
+            let body = "on its way";
+            connection.request(1).post("/echo").body(body.as_bytes()).send();
+            assert_eq!(connection.answer(1).text(), body);
+            connection.assert_closed();
+        }
+        assert_eq!(demo.ended().code(), Some(0));
+    }
+}
+
+#[test]
+fn connections_that_were_not_accepted_yet_are_served() {
+    for demo in [Demo::unix(&[]), Demo::tcp(&[])] {
+        demo.signal("STOP");
+        wait_until("the demo to be stopped", || is_stopped(demo.pid()));
+        let mut waiting: Vec<Connection> = (0..100).map(|_| demo.connect()).collect();
+        waiting.iter_mut().for_each(|connection| connection.request(1).get("/hello").send());
+        demo.signal("TERM");
+        demo.signal("CONT");
+        for connection in &mut waiting {
+            assert_eq!(connection.answer(1).text(), "hello, world\n");
+            connection.assert_closed();
+        }
+        assert_eq!(demo.ended().code(), Some(0));
     }
 }
 
