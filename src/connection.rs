@@ -52,7 +52,7 @@ impl Connection {
         let limits = if refusing { Limits { max_requests: 0, ..server.limits } } else { server.limits };
         let mut requests = Demux::new(limits);
         if refusing {
-            requests.close_after_refusal();
+            requests.close_behind_answer();
         }
         let times = Times { activity: AtomicU64::new(server.millis(Instant::now())), ..Times::default() };
         let (outbox, requests) = (Outbox::new(server.metrics.clone()), Mutex::new(requests));
@@ -64,7 +64,13 @@ impl Connection {
 
     /// Takes a request out of the map: who gets it, and nobody else, sends END_REQUEST.
     pub(crate) fn complete(&self, ticket: Ticket) -> Option<Completed> {
-        let completed = self.requests.lock().complete(ticket)?;
+        let closes = self.socket.ends_with_last_bytes() && self.is_last_answer();
+        let completed = self.with_requests(|requests| {
+            if closes {
+                requests.close_behind_answer();
+            }
+            requests.complete(ticket)
+        })?;
         if completed.close.is_some() {
             self.start_draining();
         }
@@ -132,12 +138,17 @@ impl Connection {
         idle.is_some()
     }
 
-    /// Ends a kept connection behind an answer once the server is shutting down: then the web server has not had the
-    /// time to send its next request, unless it is there already.
+    /// Ends a kept connection behind an answer once the server is shutting down, where that could not be done together
+    /// with the answer: now the web server has had the least time to send its next request.
     pub(crate) fn close_behind_answer(self: &Arc<Self>) {
-        if self.server.is_draining() && !self.socket.has_input() {
+        if !self.socket.ends_with_last_bytes() && self.is_last_answer() {
             self.close_if_idle();
         }
+    }
+
+    /// Whether the answer that is due now, or was sent just now, is to be the last of this connection.
+    fn is_last_answer(&self) -> bool {
+        self.server.is_draining() && !self.socket.has_input()
     }
 
     /// Ends the connection if nothing is active on it and nothing has happened since `then`.

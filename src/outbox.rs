@@ -90,9 +90,11 @@ impl Outbox {
         }
         outgoing.begin_write();
         outgoing.count(part);
+        let is_last = outgoing.is_over() && !outgoing.cut;
         drop(outgoing);
         // Whoever had the turn before has sent what was queued, so that these are the next bytes.
-        let sent = self.write_all(socket, bytes);
+        let sent = if is_last { socket.write_last(bytes) } else { socket.write_all(bytes) };
+        self.count_sent(&sent, len);
         self.end_turn(socket, sent)
     }
 
@@ -182,10 +184,10 @@ impl Outbox {
         }
     }
 
-    fn write_all(&self, socket: &Socket, parts: &[&[u8]]) -> io::Result<()> {
-        socket.write_all(parts)?;
-        self.metrics.add(Counter::BytesOut, parts.iter().map(|part| part.len() as u64).sum());
-        Ok(())
+    fn count_sent(&self, sent: &io::Result<()>, len: usize) {
+        if sent.is_ok() {
+            self.metrics.add(Counter::BytesOut, len as u64);
+        }
     }
 
     /// Gives the turn back, after sending what was queued during it.
@@ -212,7 +214,8 @@ impl Outbox {
             outgoing.begin_write();
             let bytes = std::mem::take(&mut outgoing.queued);
             drop(outgoing);
-            sent = self.write_all(socket, &[&bytes]);
+            sent = socket.write_all(&[&bytes]);
+            self.count_sent(&sent, bytes.len());
             self.changed.notify_all();
         }
     }

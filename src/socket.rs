@@ -7,9 +7,15 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::io::{ioctl_fionread, retry_on_intr, Errno};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{recv, send, sendmsg, RecvFlags, SendAncillaryBuffer, SendFlags};
+
+/// For the last bytes of a stream: they may wait for its end.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const LAST: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::MORE);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const LAST: SendFlags = SendFlags::NOSIGNAL;
 
 /// A stream socket. Reading and writing take `&self`: the kernel serves one reader and one writer at a time, which
 /// is what the reader thread and the outbox are.
@@ -37,6 +43,25 @@ impl Socket {
             }
             parts = &rest;
         }
+    }
+
+    /// Writes what must be the last before the socket is shut down for writing. Over TCP the end then comes in the same
+    /// segment: a web server that has the whole answer knows that the connection is not there for another.
+    pub(crate) fn write_last(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let (Socket::Tcp(stream), &[mut rest]) = (self, parts) else { return self.write_all(parts) };
+        while !rest.is_empty() {
+            match send(stream, rest, LAST) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the peer sees the last bytes and the end at the same time.
+    pub(crate) fn ends_with_last_bytes(&self) -> bool {
+        matches!(self, Socket::Tcp(_))
     }
 
     /// Writes as much as the kernel takes without blocking, and says how much that was.
@@ -129,6 +154,12 @@ mod tests {
     use super::*;
     use std::io::Read;
 
+    fn tcp_pair() -> (Socket, TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let theirs = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        (Socket::Tcp(listener.accept().expect("accepted").0), theirs)
+    }
+
     #[test]
     fn what_is_left_of_parts_is_found_at_every_cut() {
         let parts: [&[u8]; 4] = [b"ab", b"", b"cde", b"f"];
@@ -141,9 +172,7 @@ mod tests {
 
     #[test]
     fn a_broken_off_connection_ends_in_a_reset_behind_its_last_byte() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let mut theirs = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
-        let socket = Socket::Tcp(listener.accept().expect("accepted").0);
+        let (socket, mut theirs) = tcp_pair();
         socket.write_all(&[b"half an answer"]).expect("written");
         socket.break_off();
         assert_eq!(socket.read(&mut Vec::with_capacity(8)).expect("the reader is woken"), 0);
@@ -151,6 +180,32 @@ mod tests {
         let mut received = Vec::new();
         let error = theirs.read_to_end(&mut received).expect_err("a reset");
         assert_eq!((received.as_slice(), error.kind()), (&b"half an answer"[..], io::ErrorKind::ConnectionReset));
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn the_last_bytes_wait_for_the_end() {
+        let (socket, mut theirs) = tcp_pair();
+        theirs.set_nonblocking(true).expect("a flag");
+        socket.write_last(&[b"the last"]).expect("written");
+        assert_eq!(theirs.read(&mut [0; 8]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+        socket.shutdown(Shutdown::Write);
+        theirs.set_nonblocking(false).expect("a flag");
+        let mut received = Vec::new();
+        theirs.read_to_end(&mut received).expect("the end");
+        assert_eq!(received, b"the last");
+    }
+
+    #[test]
+    fn input_is_seen_before_it_is_read() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let socket = Socket::Unix(ours);
+        assert!(!socket.has_input());
+        theirs.write_all(b"x").expect("written");
+        assert!(socket.has_input());
+        drop(theirs);
+        assert_eq!(socket.read(&mut [0; 8]).expect("read"), 1);
+        assert!(!socket.has_input(), "the end is no input");
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Bench {
             Limits { max_requests, max_params: MAX_PARAMS, max_connection_params: MAX_CONNECTION_PARAMS, roles };
         let mut demux = Demux::new(limits);
         if refusing {
-            demux.close_after_refusal();
+            demux.close_behind_answer();
         }
         Bench {
             demux,

@@ -120,8 +120,8 @@ impl<T: Clone> Demux<T> {
         Some(Completed { id: ticket.id, close: self.end(keep_conn) })
     }
 
-    /// The connection is one too many: it closes behind the first request that it refuses.
-    pub(crate) fn close_after_refusal(&mut self) {
+    /// The connection closes as soon as no request is active any more, but not before there was one.
+    pub(crate) fn close_behind_answer(&mut self) {
         self.closing = true;
     }
 
