@@ -17,8 +17,8 @@ use crate::metrics::Metrics;
 use crate::shared::Shared;
 
 /// How long a connection must be silent before a shutdown closes it. The web server does not know of the shutdown and
-/// may have sent a request, or may have connected in order to send one; a segment that was lost comes again within this.
-const SILENT_TIME: Duration = Duration::from_millis(500);
+/// may have sent a request, or may have connected in order to send one. Both it and the network may be slow.
+const SILENT_TIME: Duration = Duration::from_secs(1);
 
 /// How long cancelled handlers have to return before they are left behind.
 const CANCELLED_TIME: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ impl Running {
     /// Waits until a shutdown has begun and come to its end. Connections that the kernel has accepted are taken, then
     /// the socket is closed. Active requests are finished, and cancelled after
     /// [`shutdown_grace`](crate::Server::shutdown_grace). A connection is closed behind the answer that ends its last
-    /// request, or when it has been silent for half a second: a request may be on its way when the shutdown begins.
+    /// request, or when it has been silent for a second: a request may be on its way when the shutdown begins.
     ///
     /// # Errors
     /// A thread of the server panicked, which no request can bring about.

@@ -152,7 +152,7 @@ fn remaining<'a>(parts: &[&'a [u8]], mut written: usize) -> Option<Vec<&'a [u8]>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
 
     fn tcp_pair() -> (Socket, TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -204,7 +204,7 @@ mod tests {
         theirs.write_all(b"x").expect("written");
         assert!(socket.has_input());
         drop(theirs);
-        assert_eq!(socket.read(&mut [0; 8]).expect("read"), 1);
+        assert_eq!(socket.read(&mut Vec::with_capacity(8)).expect("read"), 1);
         assert!(!socket.has_input(), "the end is no input");
     }
 
