@@ -93,8 +93,10 @@ impl Server {
         self
     }
 
-    /// How many requests may wait for a worker; 64 by default. One more is answered with `503 Service Unavailable`,
-    /// Retry-After and FCGI_OVERLOADED.
+    /// How many requests may wait for a worker; 512 by default, one for each connection that there may be: a web server
+    /// that has one request at a time on a connection, as most do, is not refused before it has too many connections.
+    /// One more is answered with `503 Service Unavailable`, Retry-After and FCGI_OVERLOADED. Each holds its
+    /// meta-variables, usually a kilobyte, and what has come of its body.
     pub fn queue(mut self, requests: usize) -> Server {
         self.settings.queue = requests;
         self

@@ -30,7 +30,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             workers: 64,
-            queue: 64,
+            queue: 512,
             max_connections: 512,
             max_requests: 64,
             max_params: 1 << 20,
