@@ -187,6 +187,8 @@ fn every_refusal_is_counted_by_its_reason() {
             let mut connection = site.connect();
             misbehave(&mut connection);
             site.wait_for(reason, |now| counted(now.rejected.iter()) == [(reason, count)]);
+            // The shutdown refuses what waits for a worker.
+            site.wait_for("workers for the others", |now| now.queued_requests == 0);
         });
         assert_eq!((after.rejected_requests, after.failed_requests), (count, 0), "{reason}");
         assert_eq!((after.active_requests, after.queued_requests, after.busy_workers), (0, 0, 0), "{reason}");
