@@ -3,12 +3,13 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use crate::connection::{Connection, ConnectionJob};
+use crate::connection::Connection;
 use crate::listener::{wait_for_wake, Listener};
+use crate::lobby::Lobby;
 use crate::metrics::Counter;
 use crate::peers::Peers;
 use crate::shared::{Admission, Shared};
@@ -19,6 +20,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// How many connections a shutdown still takes: no kernel's backlog is longer than this by default.
 const MAX_BACKLOG: usize = 4096;
+
+/// How many connections are taken before their requests are given to the workers, who may take the processor over.
+const MAX_BURST: usize = 16;
 
 /// What the accepting thread has.
 pub(crate) struct Accept {
@@ -33,9 +37,10 @@ impl Accept {
     /// The life of the thread: until the shutdown begins.
     pub(crate) fn run(self) {
         info!("listening on {}", self.listener.address());
+        let mut lobby = Lobby::new();
         let mut is_failing = false;
         while !self.server.is_draining() {
-            let Err(error) = self.accept_or_wait() else {
+            let Err(error) = self.accept_or_wait(&mut lobby) else {
                 is_failing = false;
                 continue;
             };
@@ -46,7 +51,7 @@ impl Accept {
             // A failure to wait only makes the pause shorter.
             let _: io::Result<()> = wait_for_wake(&self.woken, ACCEPT_PAUSE);
         }
-        self.take_backlog();
+        self.take_backlog(&mut lobby);
         let address = self.listener.address().clone();
         // Nothing may come between the last look into the backlog and the end of the socket.
         drop(self);
@@ -55,39 +60,54 @@ impl Accept {
 
     /// Takes the connections that the kernel has accepted: they would be reset together with the socket. On a socket
     /// that others share they would find another process, but nobody can know whether there is one.
-    fn take_backlog(&self) {
-        let accept_one = |_| match self.server.admission() {
-            Admission::Wait => Err(io::ErrorKind::WouldBlock.into()),
-            admission => self.accept(admission),
+    fn take_backlog(&self, lobby: &mut Lobby) {
+        // It ends when there is none left, or none can be taken.
+        let _: Result<(), Halt> = (0..MAX_BACKLOG).try_for_each(|_| self.accept_one(lobby));
+        lobby.close();
+        self.server.workers.wake();
+    }
+
+    fn accept_or_wait(&self, lobby: &mut Lobby) -> io::Result<()> {
+        let burst = (0..MAX_BURST).try_for_each(|_| self.accept_one(lobby));
+        let patience = lobby.look_after(Instant::now());
+        self.server.workers.wake();
+        match burst {
+            Ok(()) => Ok(()),
+            Err(Halt::NoneLeft) => self.listener.wait(&self.woken, patience),
+            Err(Halt::Full) => wait_for_wake(&self.woken, ACCEPT_PAUSE),
+            Err(Halt::Failed(error)) => Err(error),
+        }
+    }
+
+    fn accept_one(&self, lobby: &mut Lobby) -> Result<(), Halt> {
+        let admission = match self.admission(lobby) {
+            Admission::Wait => return Err(Halt::Full),
+            admission => admission,
         };
-        // It ends in an error: there is none left, or none can be taken.
-        let _: io::Result<()> = (0..MAX_BACKLOG).try_for_each(accept_one);
-    }
-
-    fn accept_or_wait(&self) -> io::Result<()> {
-        let admission = self.server.admission();
-        if admission == Admission::Wait {
-            return wait_for_wake(&self.woken, ACCEPT_PAUSE);
-        }
-        match self.accept(admission) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.listener.wait(&self.woken),
-            accepted => accepted,
-        }
-    }
-
-    fn accept(&self, admission: Admission) -> io::Result<()> {
         match self.listener.accept() {
             Ok(socket) => {
-                self.serve(socket, admission);
+                self.serve(socket, admission, lobby);
                 Ok(())
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Halt::NoneLeft),
             // The peer went away before it was accepted.
             Err(error) if is_of_one_connection(&error) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(Halt::Failed(error)),
         }
     }
 
-    fn serve(&self, socket: Socket, admission: Admission) {
+    /// What to do with one more connection. Those in the lobby that are over do not count.
+    fn admission(&self, lobby: &mut Lobby) -> Admission {
+        match self.server.admission() {
+            Admission::Serve => Admission::Serve,
+            _ => {
+                lobby.let_go();
+                self.server.admission()
+            }
+        }
+    }
+
+    fn serve(&self, socket: Socket, admission: Admission, lobby: &mut Lobby) {
         let allowed = self.peers.allow(&socket);
         if !matches!(allowed, Ok(true)) {
             self.server.metrics.count(Counter::PeerRefused);
@@ -97,11 +117,16 @@ impl Accept {
             Ok(false) => return warn!("a connection from a peer that is not allowed; closed"),
             Err(error) => return warn!("a connection from a peer that cannot be told; closed: {error}"),
         }
-        let connection = Connection::new(&self.server, socket, admission == Admission::Refuse);
-        if !self.server.readers.submit(|| ConnectionJob::Read(connection)) {
-            error!("no thread for a connection; closed");
-        }
+        lobby.admit(Connection::new(&self.server, socket, admission == Admission::Refuse));
     }
+}
+
+/// Why no connection was taken.
+enum Halt {
+    NoneLeft,
+    /// There are too many.
+    Full,
+    Failed(io::Error),
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

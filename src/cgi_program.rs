@@ -12,12 +12,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use crate::connection::{Connection, ConnectionJob};
+use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::protocol::{
     put_begin_request, put_end_of_stream, put_pair, put_record, RecordHeader, RecordType, Role, HEADER_LEN,
     MAX_CONTENT_LEN,
 };
+use crate::reader::Reader;
 use crate::shared::Shared;
 use crate::socket::Socket;
 use crate::threads::spawn_thread;
@@ -34,10 +35,7 @@ pub(crate) fn is_cgi() -> bool {
 pub(crate) fn answer(server: &Arc<Shared>) -> Result<u32> {
     let failed = |error| Error::io("cannot answer as a CGI program", error);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    let connection = Connection::new(server, Socket::Unix(ours), false);
-    if !server.readers.submit(|| ConnectionJob::Read(connection)) {
-        return Err(Error::new("no thread for the request"));
-    }
+    Reader::new(Connection::new(server, Socket::Unix(ours), false)).submit();
     let request = theirs.try_clone().map_err(failed)?;
     spawn_thread("fcgi-stdin", move || send_request(&request))?;
     receive_answer(&theirs, &mut io::stdout().lock()).map_err(|error| match error.kind() {

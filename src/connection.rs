@@ -13,6 +13,7 @@ use crate::exchange::Exchange;
 use crate::metrics::Counter;
 use crate::outbox::{Outbox, Part, Posted};
 use crate::protocol::{CloseAfter, Completed, Demux, Limits, Refused, Ticket};
+use crate::reader::ConnectionJob;
 use crate::refusal::refusal_records;
 use crate::shared::Shared;
 use crate::socket::Socket;
@@ -38,13 +39,6 @@ pub(crate) struct Times {
     pub(crate) draining: AtomicU64,
 }
 
-/// What a pooled thread does for a connection.
-pub(crate) enum ConnectionJob {
-    Read(Arc<Connection>),
-    /// Send what was posted and would block.
-    Flush(Arc<Connection>),
-}
-
 impl Connection {
     /// A connection and its place in the registry; `refusing` when it is one too many.
     pub(crate) fn new(server: &Arc<Shared>, socket: Socket, refusing: bool) -> Arc<Connection> {
@@ -59,6 +53,7 @@ impl Connection {
         let connection = Arc::new(Connection { number, socket, outbox, requests, server: server.clone(), times });
         server.metrics.count(Counter::ConnectionOpened);
         server.connections.add(number, &connection);
+        debug!("connection {number}: open");
         connection
     }
 

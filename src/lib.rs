@@ -23,6 +23,7 @@ mod exchange;
 pub mod fuzzing;
 mod handler;
 mod listener;
+mod lobby;
 mod metrics;
 mod outbox;
 mod peers;

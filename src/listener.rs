@@ -195,10 +195,11 @@ impl Listener {
         }
     }
 
-    /// Waits until there may be a connection, or `wake` can be read.
-    pub(crate) fn wait(&self, wake: impl AsFd) -> io::Result<()> {
+    /// Waits until there may be a connection, or `wake` can be read, and for at most `timeout`.
+    pub(crate) fn wait(&self, wake: impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
         let mut fds = [PollFd::new(self, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
-        poll(&mut fds, None)?;
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        poll(&mut fds, timeout.as_ref())?;
         Ok(())
     }
 }
@@ -278,7 +279,7 @@ mod tests {
         assert_eq!(listener.accept().map(drop).map_err(|e| e.kind()), Err(io::ErrorKind::WouldBlock));
         let peer = std::net::TcpStream::connect(listener.address().to_string()).expect("connected");
         let (_quiet, wake) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        listener.wait(&wake).expect("a connection");
+        listener.wait(&wake, None).expect("a connection");
         let socket = listener.accept().expect("accepted");
         drop(peer);
         assert_eq!(socket.read(&mut Vec::with_capacity(8)).expect("the end"), 0);

@@ -143,13 +143,28 @@ impl<J: Job> Pool<J> {
     /// is not made before it has its place.
     #[must_use]
     pub(crate) fn submit(&self, job: impl FnOnce() -> J) -> bool {
+        let is_added = self.add(job);
+        if is_added {
+            self.wake();
+        }
+        is_added
+    }
+
+    /// Like [`submit`](Self::submit), but no thread is woken for it before [`wake`](Self::wake). A thread that is woken
+    /// may run at once in the place of the one that woke it: who has several jobs adds them all first.
+    #[must_use]
+    pub(crate) fn add(&self, job: impl FnOnce() -> J) -> bool {
         let shared = &self.shared;
         let has_place = shared.places.take(shared.limits.threads.saturating_add(shared.limits.waiting));
         // The channel is unbounded and lives as long as the pool: sending does not fail.
-        if has_place && shared.sender.send(job()).is_ok() {
-            shared.wake();
+        has_place && shared.sender.send(job()).is_ok()
+    }
+
+    /// Sees to it that jobs which were added get their threads.
+    pub(crate) fn wake(&self) {
+        if !self.shared.receiver.is_empty() {
+            self.shared.wake();
         }
-        has_place
     }
 
     /// A job that was submitted need not be done: its place is free at once. The thread that meets it must call

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, trace, warn};
+use log::{debug, error, trace, warn};
 
 use crate::cancellation::CancelReason;
-use crate::connection::{Connection, ConnectionJob};
+use crate::connection::Connection;
 use crate::exchange::{Exchange, Exchanges};
 use crate::metrics::Counter;
 use crate::outbox::{Part, Posted};
@@ -28,37 +28,25 @@ use crate::worker::Work;
 const SMALL_BUFFER_LEN: usize = 16 << 10;
 
 /// The buffer of a connection on which a body arrives.
-const LARGE_BUFFER_LEN: usize = 64 << 10;
+pub(crate) const LARGE_BUFFER_LEN: usize = 64 << 10;
+
+/// How much is drained in any case behind the last answer. A body that was refused is larger than `max_body` by its
+/// nature, and a reset while it is still coming could cost the web server the answer.
+const LEAST_DRAINED: u64 = 64 << 20;
+
+/// What a pooled thread does for a connection.
+pub(crate) enum ConnectionJob {
+    Read(Box<Reader>),
+    /// Send what was posted and would block.
+    Flush(Arc<Connection>),
+}
 
 impl Job for ConnectionJob {
     fn run(self, _: Place<'_>) {
         match self {
-            ConnectionJob::Read(connection) => read(&connection),
+            ConnectionJob::Read(mut reader) => reader.run(),
             ConnectionJob::Flush(connection) => connection.outbox.flush(&connection.socket),
         }
-    }
-}
-
-/// Reads the connection to its end.
-fn read(connection: &Arc<Connection>) {
-    debug!("connection {}: open", connection.number());
-    let stop = Reader::new(connection).run();
-    match &stop {
-        Stop::Violation(_) => warn!("connection {}: {stop}; closed", connection.number()),
-        stop => debug!("connection {}: {stop}", connection.number()),
-    }
-    connection.with_requests(Demux::disconnect);
-    let is_lost = !matches!(stop, Stop::EndOfStream);
-    for (ticket, exchange) in connection.active() {
-        connection.cancel(ticket, &exchange, CancelReason::Disconnected);
-        if is_lost {
-            // Nobody waits any more for what waits for a worker.
-            connection.complete_waiting(ticket, &exchange);
-        }
-    }
-    // A peer that closed its sending side only still gets its answers.
-    if is_lost {
-        connection.shut();
     }
 }
 
@@ -84,9 +72,9 @@ impl fmt::Display for Stop {
     }
 }
 
-/// What the reading thread alone has of a connection.
-struct Reader<'a> {
-    connection: &'a Arc<Connection>,
+/// What whoever reads a connection alone has of it.
+pub(crate) struct Reader {
+    connection: Arc<Connection>,
     decoder: Decoder,
     values: ValuesQuery,
     n_drained: u64,
@@ -95,19 +83,59 @@ struct Reader<'a> {
     exchanges: Exchanges,
 }
 
-impl Reader<'_> {
-    fn new(connection: &Arc<Connection>) -> Reader<'_> {
-        Reader {
+impl Reader {
+    pub(crate) fn new(connection: Arc<Connection>) -> Box<Reader> {
+        Box::new(Reader {
             connection,
             decoder: Decoder::new(),
             values: ValuesQuery::default(),
             n_drained: 0,
             started: Vec::new(),
             exchanges: Exchanges::default(),
+        })
+    }
+
+    /// Hands the connection to a thread of its own. If there is none, it ends with the answers that are under way.
+    pub(crate) fn submit(self: Box<Reader>) {
+        let server = self.connection.server.clone();
+        if !server.readers.submit(|| ConnectionJob::Read(self)) {
+            error!("no thread for a connection; closed");
         }
     }
 
-    fn run(mut self) -> Stop {
+    /// Takes in what has come, without waiting for more or for anybody; whether the connection goes on. For the requests
+    /// that have started the workers must be woken: see [`Pool::add`](crate::pool::Pool::add).
+    pub(crate) fn read_now(&mut self, buffer: &mut Vec<u8>) -> bool {
+        buffer.clear();
+        let stop = match self.connection.socket.read_now(buffer) {
+            Ok(0) => Stop::EndOfStream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+            Err(error) => Stop::Lost(error),
+            Ok(_) => {
+                let taken_in = self.take_in(buffer);
+                self.add_started();
+                match taken_in {
+                    Ok(()) => return true,
+                    Err(stop) => stop,
+                }
+            }
+        };
+        self.finish(stop);
+        false
+    }
+
+    /// Whether nothing more is to come but the end of the connection.
+    pub(crate) fn has_all_input(&self) -> bool {
+        self.decoder.is_between_records() && self.connection.with_requests(|requests| requests.has_all_input())
+    }
+
+    /// Reads the connection to its end.
+    fn run(&mut self) {
+        let stop = self.read_to_end();
+        self.finish(stop);
+    }
+
+    fn read_to_end(&mut self) -> Stop {
         let mut buffer = Vec::with_capacity(SMALL_BUFFER_LEN);
         loop {
             buffer.clear();
@@ -115,14 +143,33 @@ impl Reader<'_> {
                 Ok(0) => return Stop::EndOfStream,
                 Err(error) => return Stop::Lost(error),
                 Ok(_) => {
-                    let received = self.receive(&buffer);
-                    self.submit_started();
-                    if let Err(stop) = received {
+                    if let Err(stop) = self.receive(&buffer) {
                         return stop;
                     }
                     self.resize(&mut buffer);
                 }
             }
+        }
+    }
+
+    fn finish(&self, stop: Stop) {
+        let connection = &self.connection;
+        match &stop {
+            Stop::Violation(_) => warn!("connection {}: {stop}; closed", connection.number()),
+            stop => debug!("connection {}: {stop}", connection.number()),
+        }
+        connection.with_requests(Demux::disconnect);
+        let is_lost = !matches!(stop, Stop::EndOfStream);
+        for (ticket, exchange) in connection.active() {
+            connection.cancel(ticket, &exchange, CancelReason::Disconnected);
+            if is_lost {
+                // Nobody waits any more for what waits for a worker.
+                connection.complete_waiting(ticket, &exchange);
+            }
+        }
+        // A peer that closed its sending side only still gets its answers.
+        if is_lost {
+            connection.shut();
         }
     }
 
@@ -136,7 +183,13 @@ impl Reader<'_> {
         }
     }
 
-    fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let received = self.take_in(bytes);
+        self.submit_started();
+        received
+    }
+
+    fn take_in(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
         let now = Instant::now();
         self.connection.touch(now);
         self.connection.server.metrics.add(Counter::BytesIn, bytes.len() as u64);
@@ -155,13 +208,17 @@ impl Reader<'_> {
         if self.connection.times.draining.load(Ordering::Relaxed) != 0 {
             self.n_drained += len as u64;
         }
-        match self.n_drained > self.connection.server.settings.max_body {
+        match self.n_drained > self.connection.server.settings.max_body.max(LEAST_DRAINED) {
             true => Err(Stop::Flood),
             false => Ok(()),
         }
     }
 
     fn act(&mut self, event: Event<'_>, now: Instant) -> Result<(), Stop> {
+        if event.is_management() {
+            // Whoever has the reply knows that the requests before it have their places.
+            self.submit_started();
+        }
         match event {
             Event::Values { content, last } => self.values(content, last),
             Event::UnknownManagement { record_type } => {
@@ -175,9 +232,9 @@ impl Reader<'_> {
     }
 
     fn demultiplex(&mut self, event: Event<'_>, now: Instant) -> Result<(), Stop> {
-        let server = &self.connection.server;
-        let new_exchange = |role| self.exchanges.next(server.new_exchange(role, now));
-        let action = self.connection.with_requests(|requests| requests.receive(event, now, new_exchange));
+        let Reader { connection, exchanges, .. } = self;
+        let new_exchange = |role| exchanges.next(connection.server.new_exchange(role, now));
+        let action = connection.with_requests(|requests| requests.receive(event, now, new_exchange));
         match action.map_err(Stop::Violation)? {
             Action::Nothing => {}
             Action::Refuse(refused) => self.refuse(refused),
@@ -199,15 +256,28 @@ impl Reader<'_> {
     }
 
     fn submit_started(&mut self) {
-        let mut started = std::mem::take(&mut self.started);
-        started.drain(..).for_each(|started| self.submit(started));
-        self.started = started;
+        if self.add_started() {
+            self.connection.server.workers.wake();
+        }
     }
 
-    fn submit(&self, started: Started<Arc<Exchange>>) {
-        let connection = self.connection;
+    /// Adds what has started to the work of the workers; whether there was anything. They may not be awake.
+    fn add_started(&mut self) -> bool {
+        let mut started = std::mem::take(&mut self.started);
+        let mut is_added = false;
+        for started in started.drain(..) {
+            is_added |= self.add(started);
+        }
+        // Its memory is used again.
+        self.started = started;
+        is_added
+    }
+
+    /// Whether there was a place for it. Otherwise it is answered.
+    fn add(&self, started: Started<Arc<Exchange>>) -> bool {
+        let connection = &self.connection;
         let Started { ticket, role, params, handle: exchange } = started;
-        let has_place = connection.server.workers.submit(|| {
+        let has_place = connection.server.workers.add(|| {
             connection.server.metrics.count(Counter::Submitted);
             exchange.offer(params);
             Work { connection: connection.clone(), ticket, role, exchange }
@@ -216,6 +286,7 @@ impl Reader<'_> {
             let completed = connection.complete(ticket);
             completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Overloaded)));
         }
+        has_place
     }
 
     /// The handler is told. A request that waits for a worker ends here.

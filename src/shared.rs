@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use log::warn;
 use parking_lot::{Condvar, Mutex};
 
-use crate::connection::{Connection, ConnectionJob};
+use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::handler::Handlers;
 use crate::metrics::{Gauges, Metrics, Snapshot};
 use crate::pipe::PipeLimits;
 use crate::pool::{Pool, PoolLimits};
 use crate::protocol::{Capabilities, Limits, Role};
+use crate::reader::ConnectionJob;
 use crate::settings::Settings;
 use crate::worker::Work;
 

@@ -31,6 +31,11 @@ impl Socket {
         Ok(retry_on_intr(|| recv(self, spare_capacity(buffer), RecvFlags::empty()))?.1)
     }
 
+    /// Like [`read`](Self::read), without waiting.
+    pub(crate) fn read_now(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        Ok(retry_on_intr(|| recv(self, spare_capacity(buffer), RecvFlags::DONTWAIT))?.1)
+    }
+
     /// Writes all parts, blocking, in as few system calls as the kernel allows.
     pub(crate) fn write_all(&self, parts: &[&[u8]]) -> io::Result<()> {
         let mut rest: Vec<&[u8]>;

@@ -16,10 +16,11 @@ use super::pieces;
 use super::reference::{self, Meaning, Seen};
 use crate::body::{Body, FilterData};
 use crate::clock;
-use crate::connection::{Connection, ConnectionJob};
+use crate::connection::Connection;
 use crate::handler::{self, AppStatus, BoxError, Decision, Handlers};
 use crate::metrics::Metrics;
 use crate::protocol::{RequestId, Stream};
+use crate::reader::Reader;
 use crate::request_ext::RequestExt;
 use crate::send_body::SendBody;
 use crate::settings::Settings;
@@ -92,7 +93,7 @@ struct Received {
 fn exchange(server: &Arc<Shared>, session: &[u8], setup: Setup) -> Received {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
     let connection = Connection::new(server, Socket::Unix(ours), false);
-    assert!(server.readers.submit(|| ConnectionJob::Read(connection)), "no thread for a reader");
+    Reader::new(connection).submit();
     peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     peer.set_write_timeout(Some(PATIENCE)).expect("a time-out");
     let sent = send(&mut peer, session);

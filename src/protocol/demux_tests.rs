@@ -256,3 +256,23 @@ fn a_lost_connection_forgets_what_has_no_worker() {
     assert_eq!((bench.demux.len(), bench.demux.params_len), (1, 0));
     assert_eq!(bench.demux.complete(ticket), Some(Completed { id: 2, close: Some(CloseAfter(1)) }));
 }
+
+#[test]
+fn all_input_is_there_when_nothing_but_the_end_of_the_connection_can_come() {
+    let sessions: &[(&str, &[Event<'static>], bool)] = &[
+        ("nothing came", &[], false),
+        ("PARAMS are open", &[begin(1, 1, false)], false),
+        ("STDIN is open", &[begin(1, 1, false), end(1, Stream::Params)], false),
+        ("a responder", &[begin(1, 1, false), end(1, Stream::Params), end(1, Stream::Stdin)], true),
+        ("it is kept", &[begin(1, 1, true), end(1, Stream::Params), end(1, Stream::Stdin)], false),
+        ("an authorizer", &[begin(1, 2, false), end(1, Stream::Params)], true),
+        ("DATA is open", &[begin(1, 3, false), end(1, Stream::Params), end(1, Stream::Stdin)], false),
+        ("refused", &[begin(1, 9, false)], true),
+        ("one of two", &[begin(1, 2, false), end(1, Stream::Params), begin(2, 2, false)], false),
+    ];
+    for (name, events, expected) in sessions {
+        let mut bench = Bench::new(LIMITS);
+        events.iter().for_each(|event| drop(bench.act(*event)));
+        assert_eq!(bench.demux.has_all_input(), *expected, "{name}");
+    }
+}

@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 5] = [
         "peers",
         "refusal",
     ],
-    &["accept", "reader", "connection", "worker", "clock", "shared"],
+    &["accept", "lobby", "reader", "connection", "worker", "clock", "shared"],
     &["server", "running", "signals", "cgi_program", "lib", "fuzzing", "benchmarking"],
 ];
 

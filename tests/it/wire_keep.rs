@@ -81,6 +81,31 @@ fn a_refused_request_closes_in_the_same_way() {
 }
 
 #[test]
+fn a_body_that_was_refused_is_drained_however_large_it_is() {
+    over_both(&["--max-body", "1000"], |demo| {
+        let (mut connection, body) = (demo.connect(), vec![b'x'; 4 << 20]);
+        connection.request(1).post("/hello").body(&body).closing().send_head();
+        wait_until("the refusal", || demo.counter("rejected_requests") == 1 && demo.counter("active_requests") == 1);
+        connection.stdin(1, &body);
+        connection.end_stdin(1);
+        assert_eq!(connection.answer(1).status, 413);
+        connection.assert_closed();
+    });
+}
+
+#[test]
+fn a_connection_that_ends_after_a_pause_is_noticed() {
+    over_both(&[], |demo| {
+        let (mut first, second) = (demo.connect(), demo.connect());
+        first.request(1).get("/hello").closing().send();
+        assert_eq!(first.answer(1).text(), "hello, world\n");
+        drop((first, second));
+        // This is asked on one of its own.
+        wait_until("the end of both", || demo.counter("open_connections") == 1);
+    });
+}
+
+#[test]
 fn a_web_server_that_half_closed_still_gets_its_answer() {
     over_both(&[], |demo| {
         for target in ["/hello", "/sleep?ms=50", "/bytes?n=1000000"] {
