@@ -1,13 +1,13 @@
 //! What the micro-benchmarks in `benches/` measure: the inner parts, used as the server uses them.
 //!
-//! It is public so that the benchmarks reach it, and exists only when benchmarking.
+//! It is public so that the benchmarks reach it, and exists only when benchmarking and, lest it be forgotten, in tests.
 
 use std::time::Instant;
 
 use http::response::Parts;
 
 use crate::cgi::{put_head, read_head, AnswerBody, Params};
-use crate::protocol::{parse_pairs, Action, Decoder, Demux, Roles, Ticket};
+use crate::protocol::{parse_pairs, Action, Decoder, Demux, Roles, Started, Ticket};
 use crate::settings::Settings;
 
 /// Decodes what arrived on a connection, and says how many events there were.
@@ -43,6 +43,8 @@ pub struct Connection {
     demux: Demux<()>,
     /// Kept for its memory, so that the benchmark itself allocates nothing.
     tickets: Vec<Ticket>,
+    /// For PARAMS, used again as the server does.
+    buffers: Vec<Vec<u8>>,
 }
 
 /// With the default limits, and a handler for the role Responder.
@@ -50,7 +52,7 @@ impl Default for Connection {
     fn default() -> Connection {
         let roles = Roles { responder: true, authorizer: false, filter: false };
         let demux = Demux::new(Settings::default().demux_limits(roles));
-        Connection { decoder: Decoder::new(), demux, tickets: Vec::new() }
+        Connection { decoder: Decoder::new(), demux, tickets: Vec::new(), buffers: Vec::new() }
     }
 }
 
@@ -60,9 +62,12 @@ impl Connection {
     pub fn serve(&mut self, session: &[u8]) -> usize {
         let (mut rest, now) = (session, Instant::now());
         while let Some(event) = self.decoder.next(&mut rest).expect("no violation") {
-            let action = self.demux.receive(event, now, |_| ()).expect("no violation");
-            if let Action::Start(started) = action {
-                self.tickets.push(started.ticket);
+            let begin = |_| ((), self.buffers.pop().unwrap_or_default());
+            let action = self.demux.receive(event, now, begin).expect("no violation");
+            if let Action::Start(Started { ticket, mut params, .. }) = action {
+                params.clear();
+                self.buffers.push(params);
+                self.tickets.push(ticket);
             }
         }
         self.tickets.drain(..).filter_map(|ticket| self.demux.complete(ticket)).count()

@@ -7,7 +7,7 @@ compile_error!("fcgi needs a Unix system");
 
 mod accept;
 mod answer;
-#[cfg(benchmarking)]
+#[cfg(any(benchmarking, test))]
 #[doc(hidden)]
 pub mod benchmarking;
 mod body;

@@ -73,7 +73,8 @@ fn measure_all(options: &Options, servers: &[Server], cells: &[&'static Cell], c
     results
 }
 
-/// The servers take turns in going first, and in who follows whom: what one leaves behind must not always meet the same.
+/// The servers take turns in going first, and in who follows whom: what one leaves behind must not always meet the
+/// same.
 fn order(n_servers: usize, turn: usize) -> Vec<usize> {
     let mut order: Vec<_> = (0..n_servers).collect();
     order.rotate_left(turn % n_servers);
