@@ -20,7 +20,7 @@ use crate::servers::Server;
 /// How long a server may take until it accepts connections.
 const START: Duration = Duration::from_secs(10);
 
-/// How long a server has for what it does after it listens, such as starting its threads.
+/// For so long a server that listens must have started no more threads: then it is fresh, and ready.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Which CPU runs what; `None` leaves it to the kernel.
@@ -117,7 +117,7 @@ impl Running {
         let child = start_on(cpus.server.as_ref(), &mut command)?;
         let mut running = Running { child, address, folder };
         running.wait_until_it_accepts()?;
-        thread::sleep(SETTLE);
+        running.wait_until_it_settles()?;
         Ok(running)
     }
 
@@ -131,6 +131,21 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn wait_until_it_settles(&self) -> io::Result<()> {
+        let deadline = Instant::now() + START;
+        let n_threads = || fs::read_dir(format!("/proc/{}/task", self.process())).map(Iterator::count);
+        let mut before = n_threads()?;
+        while Instant::now() < deadline {
+            thread::sleep(SETTLE);
+            let now = n_threads()?;
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
     }
 
     fn try_connecting(&self) -> io::Result<()> {
