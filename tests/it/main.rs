@@ -5,6 +5,7 @@ mod browser;
 mod captures;
 mod cgi;
 mod demo;
+mod examples;
 mod front_ends;
 mod gateway;
 mod http;

@@ -109,3 +109,21 @@ fn the_changelog_has_the_current_version() {
     let heading = format!("## {}", env!("CARGO_PKG_VERSION"));
     assert!(changelog.lines().any(|line| line.starts_with(&heading)), "{heading}");
 }
+
+/// The names of all examples: files, and folders with a `main.rs`.
+fn examples() -> Vec<String> {
+    let entries = fs::read_dir(Path::new(ROOT).join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    let programs = entries.filter(|path| path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").exists());
+    programs.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_example_is_named_in_the_readme_and_tested() {
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
+    let tests: String = rust_files(&Path::new(ROOT).join("tests")).iter().map(read).collect();
+    for name in examples() {
+        assert!(readme.contains(&format!("`{name}`")), "the README does not name the example {name}");
+        assert!(tests.contains(&format!("\"{name}\"")), "no test names the example {name}");
+    }
+}
