@@ -16,6 +16,7 @@ mod model;
 mod nginx;
 mod peer;
 mod random;
+mod readme;
 mod shutdown;
 mod soak;
 mod tidy;

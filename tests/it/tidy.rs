@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -126,4 +127,20 @@ fn every_example_is_named_in_the_readme_and_tested() {
         assert!(readme.contains(&format!("`{name}`")), "the README does not name the example {name}");
         assert!(tests.contains(&format!("\"{name}\"")), "no test names the example {name}");
     }
+}
+
+#[test]
+fn the_package_holds_the_crate_and_nothing_else() {
+    let arguments = ["package", "--list", "--allow-dirty", "--offline"];
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(ROOT).output().unwrap();
+    let list = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && list.lines().any(|file| file == "src/lib.rs"), "{output:?}");
+    let made_by_cargo = [".cargo_vcs_info.json", "Cargo.lock", "Cargo.toml", "Cargo.toml.orig"];
+    let texts = ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "LICENSE"];
+    for file in list.lines().filter(|file| !made_by_cargo.contains(file) && !texts.contains(file)) {
+        assert!(file.starts_with("src/") || file.starts_with("examples/"), "{file} is in the package");
+    }
+    let len = |file: &str| fs::metadata(Path::new(ROOT).join(file)).map_or(0, |metadata| metadata.len());
+    let total: u64 = list.lines().map(len).sum();
+    assert!(total < 512 << 10, "the package has {total} bytes");
 }
