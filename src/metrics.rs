@@ -198,7 +198,7 @@ struct Counters {
 struct Stripe([AtomicU64; N_COUNTERS]);
 
 /// What a running server knows of itself without counting.
-pub(crate) trait Gauges: fmt::Debug + Send + Sync {
+pub(crate) trait Gauges: Send + Sync {
     /// Fills in the fields that are no counters.
     fn fill(&self, snapshot: &mut Snapshot);
 }

@@ -184,7 +184,7 @@ impl Server {
     }
 
     /// Reports requests that run longer than this, each once, as a warning in the log with their method, URI, role
-    /// and connection; off by default. It changes nothing for the request.
+    /// and connection; off by default. It is noticed up to a second late, and changes nothing for the request.
     pub fn slow_request(mut self, time: Duration) -> Server {
         self.settings.slow_request = Some(time);
         self
