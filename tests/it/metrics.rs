@@ -63,7 +63,9 @@ fn connections_and_their_bytes_are_counted() {
     let mut expected = (0, 0);
     let after = with(server(), |site| {
         let (_idle, mut busy) = (site.connect(), site.connect());
-        let request = Sent::detached(1).get("/hello").closing().bytes();
+        // One answer is sent by a worker, the other by the reader.
+        let question = record::get_values(&["FCGI_MAX_REQS"]);
+        let request = [question, Sent::detached(1).get("/hello").closing().bytes()].concat();
         busy.send(&request);
         site.wait_for("two connections", |now| (now.open_connections, now.accepted_connections) == (2, 2));
         let lens = std::iter::repeat_with(|| busy.receive_once().len()).take_while(|len| *len > 0);
@@ -96,28 +98,50 @@ fn a_request_is_queued_then_running_then_completed() {
         released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
         Response::new("released\n")
     };
-    let after = with(Server::new().responder(handler).workers(1).queue(2), |site| {
+    let after = with(Server::new().responder(handler).workers(2).queue(1), |site| {
         let mut connection = site.connect();
-        connection.request(1).get("/first?long=").send();
+        let oldest = Sent::detached(1).get("/oldest");
+        connection.send(&oldest.begin());
+        connection.request(2).get("/first?of=two").send();
         site.wait_for("a worker for the first", |now| now.busy_workers == 1);
-        connection.request(2).get("/second").send();
-        let now = site.wait_for("the second in the queue", |now| now.queued_requests == 1);
-        assert_eq!((now.active_requests, now.busy_workers, now.idle_workers), (2, 1, 0));
-        let longest = site.metrics.snapshot().longest_request.unwrap();
-        assert_eq!((longest.method.as_str(), longest.uri.as_str(), longest.role), ("GET", "/first?long=", "responder"));
+        connection.request(3).get("/second").send();
+        site.wait_for("a worker for the second", |now| now.busy_workers == 2);
+        connection.send(&[record::stream(PARAMS, 1, &oldest.params()), record::end_of_stream(PARAMS, 1)].concat());
+        let now = site.wait_for("the oldest in the queue", |now| now.queued_requests == 1);
+        assert_eq!((now.active_requests, now.busy_workers, now.idle_workers), (3, 2, 0));
+        let longest = now.longest_request.unwrap();
+        assert_eq!(
+            (longest.method.as_str(), longest.uri.as_str(), longest.role),
+            ("GET", "/first?of=two", "responder")
+        );
         assert!(longest.age > Duration::ZERO && longest.age < PATIENCE);
-        release.send(()).unwrap();
-        connection.answer(1);
-        wait_until("the second to be the longest", || {
-            site.metrics.snapshot().longest_request.is_some_and(|request| request.uri == "/second")
-        });
-        release.send(()).unwrap();
-        connection.answer(2);
-        let now = site.wait_for("an idle worker", |now| now.idle_workers == 1);
+        (0..3).for_each(|_| release.send(()).unwrap());
+        (1..=3).for_each(|id| assert_eq!(connection.answer(id).text(), "released\n"));
+        let now = site.wait_for("idle workers", |now| now.idle_workers == 2);
         assert_eq!((now.active_requests, now.queued_requests, now.busy_workers), (0, 0, 0));
-        assert_eq!((now.completed_requests, now.longest_request), (2, None));
+        assert_eq!((now.completed_requests, now.longest_request), (3, None));
     });
     assert_eq!((after.cancelled_requests, after.rejected_requests, after.failed_requests), (0, 0, 0));
+}
+
+#[test]
+fn a_request_whose_remains_panic_is_over_all_the_same() {
+    /// Panics when the response that has it is dropped.
+    #[derive(Clone)]
+    struct Mine;
+    impl Drop for Mine {
+        fn drop(&mut self) {
+            panic!("the test's extension panics");
+        }
+    }
+    let handler = |_: Request<Body>| Response::builder().extension(Mine).body("");
+    let after = with(Server::new().responder(handler), |site| {
+        let mut connection = site.connect();
+        connection.request(1).get("/").send();
+        connection.assert_closed();
+        site.wait_for("its end", |now| now.busy_workers == 0 && now.open_connections == 0);
+    });
+    assert_eq!((after.active_requests, after.completed_requests), (0, 1));
 }
 
 #[test]
@@ -252,30 +276,51 @@ fn a_handler_that_fails_is_counted_and_one_whose_input_does_is_not() {
     });
 }
 
-#[test]
-fn a_slow_request_is_reported_once() {
-    let demo = Demo::unix(&["--slow-request", "50"]);
-    let mut connection = demo.connect();
-    let reports = |target: &str| demo.log().matches(&format!("GET {target} (responder) has been running for ")).count();
-    for (id, target) in [(1, "/wait-abort?first"), (2, "/wait-abort?second"), (3, "/wait-abort?third")] {
-        connection.request(id).get(target).send();
-        wait_until("the report", || reports(target) > 0);
-    }
-    connection.request(4).get("/hello").send();
-    assert_eq!(connection.answer(4).status, 200);
-    let counts = ["/wait-abort?first", "/wait-abort?second", "/wait-abort?third", "/hello"].map(reports);
-    assert_eq!(counts, [1, 1, 1, 0], "{}", demo.log());
+/// How often a request is in the log of slow ones.
+fn reports(demo: &Demo, target: &str) -> usize {
+    demo.log().matches(&format!("GET {target} (responder) has been running for ")).count()
+}
+
+/// Waits until the clock has closed an idle connection: it has come by.
+fn wait_for_the_clock(demo: &Demo) {
+    let mut idle = demo.connect();
+    idle.assert_usable();
+    idle.assert_closed();
 }
 
 #[test]
-fn no_request_is_slow_unless_asked_for() {
-    let demo = Demo::unix(&["--idle-timeout", "50"]);
+fn a_slow_request_is_reported_once() {
+    let demo = Demo::unix(&["--slow-request", "50", "--idle-timeout", "200"]);
     let mut connection = demo.connect();
-    connection.request(1).get("/wait-abort").send();
-    let mut idle = demo.connect();
-    // The clock has come by when it has closed the idle connection.
-    idle.request(1).get("/hello").send();
-    idle.answer(1);
-    idle.assert_closed();
-    assert!(!demo.log().contains("has been running"), "{}", demo.log());
+    for (id, target) in [(1, "/wait-abort?first"), (2, "/wait-abort?second")] {
+        connection.request(id).get(target).send();
+        wait_until("the report", || reports(&demo, target) > 0);
+    }
+    wait_for_the_clock(&demo);
+    let counts = ["/wait-abort?first", "/wait-abort?second"].map(|target| reports(&demo, target));
+    assert_eq!(counts, [1, 1], "{}", demo.log());
+}
+
+#[test]
+fn a_request_that_waits_for_a_worker_is_not_slow_before_it_has_one() {
+    let demo = Demo::unix(&["--slow-request", "50", "--idle-timeout", "200", "--workers", "1"]);
+    let mut connection = demo.connect();
+    connection.request(1).get("/wait-abort?first").send();
+    connection.request(2).get("/wait-abort?second").send();
+    wait_until("the report of the first", || reports(&demo, "/wait-abort?first") == 1);
+    wait_for_the_clock(&demo);
+    assert_eq!(demo.log().lines().count(), 1, "{}", demo.log());
+    connection.abort(1);
+    wait_until("the report of the second", || reports(&demo, "/wait-abort?second") == 1);
+}
+
+#[test]
+fn no_request_is_slow_unless_it_is() {
+    for options in [&["--idle-timeout", "100"][..], &["--idle-timeout", "100", "--slow-request", "60000"]] {
+        let demo = Demo::unix(options);
+        let mut connection = demo.connect();
+        connection.request(1).get("/wait-abort").send();
+        wait_for_the_clock(&demo);
+        assert_eq!(demo.log(), "");
+    }
 }
