@@ -4,6 +4,7 @@
 use fcgi::http::header::ACCEPT;
 use fcgi::http::{Request, Response, Result, StatusCode};
 use fcgi::{Body, SendBody, Server, Snapshot};
+use serde_json::json;
 
 type Row = (&'static str, Option<&'static str>, u64);
 
@@ -38,23 +39,40 @@ fn text(rows: &[Row]) -> String {
 }
 
 fn json(rows: &[Row]) -> String {
-    let member = |(name, reason, n): &Row| (reason.map_or(name.to_string(), |reason| format!("{name}_{reason}")), *n);
-    serde_json::to_string(&rows.iter().map(member).collect::<std::collections::BTreeMap<_, _>>()).unwrap_or_default()
+    let mut page = json!({});
+    for (name, reason, n) in rows {
+        match reason {
+            None => page[name] = json!(n),
+            Some(reason) => page[name][reason] = json!(n),
+        }
+    }
+    page.to_string()
 }
 
 fn prometheus(rows: &[Row]) -> String {
-    let label = |reason: &Option<&str>| reason.map_or(String::new(), |reason| format!("{{reason=\"{reason}\"}}"));
-    rows.iter().map(|(name, reason, n)| format!("fcgi_{name}{} {n}\n", label(reason))).collect()
+    let (mut page, mut last) = (String::new(), "");
+    for (name, reason, n) in rows {
+        if std::mem::replace(&mut last, name) != *name {
+            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+            page += &format!("# TYPE fcgi_{name} {kind}\n");
+        }
+        let label = reason.map(|reason| format!("{{reason=\"{reason}\"}}")).unwrap_or_default();
+        page += &format!("fcgi_{name}{label} {n}\n");
+    }
+    page
 }
 
+/// What is asked for in the query counts before what the client says it takes.
 fn status(now: &Snapshot, request: &Request<Body>) -> (&'static str, String) {
-    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    match request.uri().query() {
-        Some("json") => ("application/json", json(&rows(now))),
-        Some("prometheus") => ("text/plain; version=0.0.4", prometheus(&rows(now))),
-        _ if accept.contains("application/json") => ("application/json", json(&rows(now))),
-        _ if accept.contains("version=0.0.4") => ("text/plain; version=0.0.4", prometheus(&rows(now))),
-        _ => ("text/plain; charset=utf-8", text(&rows(now))),
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let asked = request.uri().query().or(accept).unwrap_or_default();
+    let rows = rows(now);
+    if asked.contains("json") {
+        ("application/json", json(&rows))
+    } else if asked.contains("prometheus") || asked.contains("version=0.0.4") {
+        ("text/plain; version=0.0.4", prometheus(&rows))
+    } else {
+        ("text/plain; charset=utf-8", text(&rows))
     }
 }
 

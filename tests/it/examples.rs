@@ -126,9 +126,9 @@ fn status(example: &Example) {
         ("", "", "text/plain; charset=utf-8", "active_requests: 1\n"),
         ("", "*/*", "text/plain; charset=utf-8", "rejected_requests_total overloaded: 0\n"),
         ("?json", "", "application/json", "\"active_requests\":1,"),
-        ("", "application/json", "application/json", "\"rejected_requests_total_overloaded\":0,"),
+        ("", "application/json", "application/json", "\"rejected_requests_total\":{\"body_too_large\":0,"),
         ("?prometheus", "", "text/plain; version=0.0.4", "fcgi_active_requests 1\n"),
-        ("", "text/plain;version=0.0.4;q=0.5", "text/plain; version=0.0.4", "fcgi_completed_requests_total "),
+        ("", "text/plain;version=0.0.4;q=0.5", "text/plain; version=0.0.4", "# TYPE fcgi_bytes_in_total counter\n"),
         ("?prometheus", "", "text/plain; version=0.0.4", "fcgi_rejected_requests_total{reason=\"overloaded\"} 0\n"),
     ] {
         let mut connection = example.connect();
@@ -137,6 +137,8 @@ fn status(example: &Example) {
         assert_eq!(answer.header("Content-Type"), Some(content_type), "{query} {accept}");
         assert!(answer.text().contains(line), "{query} {accept}: {}", answer.text());
     }
+    let page = example.get("/status?prometheus");
+    assert_eq!(page.text().matches("# TYPE fcgi_cancelled_requests_total counter\n").count(), 1);
     assert!(example.get("/status?json").json().is_object());
 }
 
