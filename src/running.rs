@@ -60,13 +60,12 @@ pub struct Report {
 
 impl Running {
     pub(crate) fn new(
-        server: Arc<Shared>,
+        shutdown: Shutdown,
         address: Address,
-        wake: UnixStream,
         accepting: JoinHandle<()>,
         ticking: JoinHandle<()>,
     ) -> Running {
-        Running { shutdown: Shutdown { server, wake: Arc::new(wake) }, address, accepting, ticking }
+        Running { shutdown, address, accepting, ticking }
     }
 
     /// A handle that begins the shutdown.
@@ -142,6 +141,11 @@ fn wait_until_answered(server: &Shared, time: Duration) -> bool {
 }
 
 impl Shutdown {
+    /// `wake` ends the accept loop.
+    pub(crate) fn new(server: Arc<Shared>, wake: UnixStream) -> Shutdown {
+        Shutdown { server, wake: Arc::new(wake) }
+    }
+
     /// Begins the shutdown: no connection is accepted any more, active requests are finished. Calling it again
     /// changes nothing.
     pub fn signal(&self) {

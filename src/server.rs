@@ -15,7 +15,7 @@ use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::protocol::MAX_CONTENT_LEN;
-use crate::running::{Report, Running};
+use crate::running::{Report, Running, Shutdown};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::threads::spawn_thread;
@@ -282,22 +282,20 @@ impl Server {
         let (wake, woken) = UnixStream::pair().map_err(cannot)?;
         let address = listener.address().clone();
         let server = Shared::start(self.settings, self.handlers, self.metrics);
+        let shutdown = Shutdown::new(server.clone(), wake);
+        // Before anybody is answered: who has an answer may stop this process at once.
+        #[cfg(feature = "signals")]
+        if self.signals {
+            crate::signals::shut_down_on_signals(shutdown.clone())?;
+        }
         let accepting = {
             let accepting = Accept { server: server.clone(), listener, peers: self.peers, woken };
             spawn_thread("fcgi-accept", move || accepting.run())?
         };
-        let ticking = {
-            let server = server.clone();
-            spawn_thread("fcgi-clock", move || clock::run(&server))?
-        };
-        let running = Running::new(server, address, wake, accepting, ticking);
-        #[cfg(feature = "signals")]
-        if self.signals {
-            crate::signals::shut_down_on_signals(running.shutdown())?;
-        }
+        let ticking = spawn_thread("fcgi-clock", move || clock::run(&server))?;
         #[cfg(feature = "systemd")]
         crate::systemd::notify_ready();
-        Ok(running)
+        Ok(Running::new(shutdown, address, accepting, ticking))
     }
 
     fn serve_cgi(self) -> Result<Report> {

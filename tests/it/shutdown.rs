@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use crate::demo::{over_both, wait_until, Demo};
+use crate::demo::{example, over_both, wait_until, Demo};
 use crate::launchers::is_stopped;
+use crate::launchers::process::{tool, Process};
 use crate::peer::Connection;
 
 fn begin_sleeping(demo: &Demo, ms: u32) -> Connection {
@@ -163,4 +165,21 @@ fn processes_on_the_same_socket_do_not_disturb_each_other() {
     }
     assert_eq!(stays.stop().code(), Some(0));
     assert!(path.exists(), "the socket belongs to the launcher");
+}
+
+#[test]
+fn a_signal_right_behind_the_first_answer_begins_a_graceful_shutdown() {
+    for _ in 0..50 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        // Whoever connects before the program runs is its first request.
+        let mut connection = Connection::open(&format!("unix:{}", path.display()));
+        connection.request(1).get("/").closing().send();
+        let program = example("hello");
+        let process = Process::start(tool(program.to_str().unwrap()).stdin(OwnedFd::from(listener)));
+        assert_eq!(connection.answer(1).text(), "hello, world\n");
+        drop(connection);
+        assert_eq!(process.stop().code, Some(0), "a signal killed it");
+    }
 }
