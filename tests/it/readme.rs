@@ -2,25 +2,13 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::demo::{example, wait_until, Demo};
 use crate::http::Client;
 use crate::launchers::process::{tool, Process};
 use crate::peer::Connection;
-
-/// Every command of a `sh` block, the file that runs it, and how that can be seen there.
-const COMMANDS: [(&str, &str, &str); 6] = [
-    ("cargo run --example demo -- --listen 127.0.0.1:9000", "tests/it/readme.rs", "fn the_demo_runs_as_told"),
-    ("cargo build --example stream", "tests/it/readme.rs", "fn examples_are_built_and_spawned_as_told"),
-    ("cargo build --release --example hello", "tests/it/readme.rs", "fn examples_are_built_and_spawned_as_told"),
-    (SPAWN_STREAM, "tests/it/readme.rs", "fn examples_are_built_and_spawned_as_told"),
-    (SPAWN_HELLO, "tests/it/readme.rs", "fn examples_are_built_and_spawned_as_told"),
-    ("tests/run", ".ci/run", "\ntests/run\n"),
-];
-
-const SPAWN_STREAM: &str = r#"spawn-fcgi -a 127.0.0.1 -p 9000 -n -- "$PWD/target/debug/examples/stream""#;
-const SPAWN_HELLO: &str = r#"spawn-fcgi -s /tmp/hello.sock -n -- "$PWD/target/release/examples/hello""#;
 
 /// An address of the loopback range that nothing else uses: a port that is free there stays so.
 const ADDRESS: &str = "127.0.0.78";
@@ -40,19 +28,22 @@ fn blocks(language: &str) -> Vec<String> {
     all_blocks().into_iter().filter(|(name, _)| name == language).map(|(_, text)| text).collect()
 }
 
-fn commands() -> Vec<String> {
-    blocks("sh").iter().flat_map(|block| block.lines()).map(str::to_owned).collect()
+/// The commands of all `sh` blocks, or what follows in those that begin like this.
+fn commands(beginning: &str) -> Vec<String> {
+    let blocks = blocks("sh");
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    lines.filter_map(|line| line.strip_prefix(beginning)).map(str::to_owned).collect()
 }
 
 fn free_port() -> String {
     TcpListener::bind((ADDRESS, 0)).unwrap().local_addr().unwrap().port().to_string()
 }
 
-fn waits_for(address: &str) {
-    wait_until("somebody to listen", || match address.strip_prefix("unix:") {
-        Some(path) => std::os::unix::net::UnixStream::connect(path).is_ok(),
-        None => std::net::TcpStream::connect(address).is_ok(),
-    });
+/// The command with the programs that were built for this test, and with an address of its own.
+fn adapted(command: &str, address: &str) -> String {
+    let built = example("hello").parent().unwrap().display().to_string();
+    let command = command.replace("$PWD/", "").replace("target/release/", "target/debug/");
+    command.replace("target/debug/examples", &built).replace("127.0.0.1:9000", address)
 }
 
 #[test]
@@ -66,48 +57,53 @@ fn every_snippet_is_in_a_language_that_is_tested() {
 
 #[test]
 fn every_command_is_run_somewhere() {
-    let commands = commands();
-    for command in &commands {
-        let known = COMMANDS.iter().find(|(known, _, _)| known == command);
-        let (_, file, text) = known.unwrap_or_else(|| panic!("nothing runs {command}"));
-        assert!(read(file).contains(text), "{file} does not run {command}");
+    let known = ["cargo run --example ", "cargo build ", "spawn-fcgi ", "tests/run"];
+    for command in commands("") {
+        assert!(known.iter().any(|beginning| command.starts_with(beginning)), "nothing runs {command}");
     }
-    assert_eq!(commands.len(), COMMANDS.len(), "the README has other commands");
+    for options in commands("cargo build ") {
+        let (_, name) = options.split_once("--example ").unwrap();
+        assert!(example(name).exists(), "it is built with the tests");
+    }
+    assert_eq!(commands("tests/run"), [""]);
+    assert!(read(".ci/run").lines().any(|line| line == "tests/run"));
 }
 
 #[test]
-fn the_demo_runs_as_told() {
-    let commands = commands();
-    let told = commands.iter().find_map(|command| command.strip_prefix("cargo run --example demo -- ")).unwrap();
-    let address = format!("{ADDRESS}:{}", free_port());
-    let told = told.replace("127.0.0.1:9000", &address);
-    let mut demo = Process::start(tool(example("demo").to_str().unwrap()).args(told.split(' ')));
-    assert_eq!(demo.address(), address);
-    let mut connection = Connection::open(&address);
-    connection.request(1).get("/").send();
-    assert_eq!(connection.answer(1).status, 200);
-    assert_eq!(demo.stop().code, Some(0));
+fn programs_run_as_told() {
+    for told in commands("cargo run --example ") {
+        let (name, arguments) = told.split_once(" -- ").unwrap_or((&told, ""));
+        let arguments = adapted(arguments, &format!("{ADDRESS}:{}", free_port()));
+        let mut program = Process::start(tool(example(name).to_str().unwrap()).args(arguments.split_whitespace()));
+        let address = program.address();
+        match address.strip_prefix("http://") {
+            Some(http) => {
+                let mut client = Client::connect(http.trim_end_matches('/').parse().unwrap());
+                assert_eq!(client.get("/").status, 200, "{told}");
+            }
+            None => {
+                let mut connection = Connection::open(&address);
+                connection.request(1).get("/").send();
+                assert_eq!(connection.answer(1).status, 200, "{told}");
+            }
+        }
+        program.stop();
+    }
 }
 
 #[test]
 #[ignore = "needs spawn-fcgi; tests/run installs it"]
-fn examples_are_built_and_spawned_as_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("hello.sock").display().to_string();
-    let built = example("hello").parent().unwrap().display().to_string();
-    for (command, name) in [(SPAWN_STREAM, "stream"), (SPAWN_HELLO, "hello")] {
-        let is_built = |line: &String| line.starts_with("cargo build ") && line.ends_with(&format!("--example {name}"));
-        assert!(commands().iter().any(is_built), "{name} is not built");
-        let port = free_port();
-        let address = if name == "stream" { format!("{ADDRESS}:{port}") } else { format!("unix:{socket}") };
-        let command = command.replace("127.0.0.1", ADDRESS).replace("9000", &port).replace("/tmp/hello.sock", &socket);
-        let command = command.replace("$PWD/target/debug/examples", &built);
-        let command = command.replace("$PWD/target/release/examples", &built);
-        let _spawned = Process::start(tool("sh").args(["-c", &format!("exec {command}")]));
-        waits_for(&address);
-        let mut connection = Connection::open(&address);
+fn spawn_fcgi_runs_as_told() {
+    for options in commands("spawn-fcgi ") {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("hello.sock").display().to_string();
+        let command = adapted(&options, "").replace("/tmp/hello.sock", &socket);
+        assert!(command.contains(&socket), "a socket of this test's own: {command}");
+        let _spawned = Process::start(tool("sh").args(["-c", &format!("exec spawn-fcgi {command}")]));
+        wait_until("somebody to listen", || UnixStream::connect(&socket).is_ok());
+        let mut connection = Connection::open(&format!("unix:{socket}"));
         connection.request(1).get("/").send();
-        assert!(!connection.body_until(1, 10).is_empty(), "{name}");
+        assert_eq!(connection.answer(1).text(), "hello, world\n");
     }
 }
 
