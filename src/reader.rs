@@ -224,7 +224,7 @@ impl Reader {
             Event::UnknownManagement { record_type } => {
                 let mut reply = Vec::new();
                 put_unknown_type(&mut reply, record_type);
-                self.post(&reply, Part::Some);
+                self.reply(&reply);
             }
             event => self.demultiplex(event, now)?,
         }
@@ -305,8 +305,15 @@ impl Reader {
         if last {
             let mut reply = Vec::new();
             self.values.answer(&self.connection.server.capabilities, &mut reply);
-            self.post(&reply, Part::Some);
+            self.reply(&reply);
         }
+    }
+
+    /// Answers a management record. Requests that came before it are with the workers by then, so that a peer who waits
+    /// for the answer knows in which order its connections are served.
+    fn reply(&mut self, records: &[u8]) {
+        self.submit_started();
+        self.post(records, Part::Some);
     }
 
     /// Sends without waiting for anybody but a peer that does not read its replies. The clock ends that: when it
