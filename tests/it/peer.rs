@@ -184,7 +184,11 @@ impl Connection {
     /// One `recv` of what the application has sent, not judged.
     pub(crate) fn receive_once(&mut self) -> Vec<u8> {
         let mut buffer = vec![0; 65536];
-        let read = self.socket.read(&mut buffer);
+        let mut read = self.socket.read(&mut buffer);
+        // A read with a time-out is interrupted when this process is stopped for a moment.
+        while read.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+            read = self.socket.read(&mut buffer);
+        }
         let was_reset = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
         let len = if self.may_be_reset && was_reset { 0 } else { read.expect("something comes in time") };
         buffer.truncate(len);
