@@ -215,10 +215,6 @@ impl Reader {
     }
 
     fn act(&mut self, event: Event<'_>, now: Instant) -> Result<(), Stop> {
-        if event.is_management() {
-            // Whoever has the reply knows that the requests before it have their places.
-            self.submit_started();
-        }
         match event {
             Event::Values { content, last } => self.values(content, last),
             Event::UnknownManagement { record_type } => {

@@ -35,11 +35,6 @@ pub(crate) enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// Whether it came with request id 0 (section 3.3).
-    pub(crate) fn is_management(&self) -> bool {
-        matches!(self, Event::Values { .. } | Event::UnknownManagement { .. })
-    }
-
     /// What a log may say of it: everything but contents.
     pub(crate) fn describe(&self) -> String {
         match self {
