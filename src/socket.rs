@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -16,6 +17,10 @@ use rustix::net::{recv, send, sendmsg, RecvFlags, SendAncillaryBuffer, SendFlags
 const LAST: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::MORE);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const LAST: SendFlags = SendFlags::NOSIGNAL;
+
+/// What the peer of a connection that is broken off has to read what is on its way, before the reset. HAProxy 2.6
+/// crashes when the reset comes between its looking for something to read and its reading to the end of it.
+const READING_TIME: Duration = Duration::from_millis(50);
 
 /// A stream socket. Reading and writing take `&self`: the kernel serves one reader and one writer at a time, which
 /// is what the reader thread and the outbox are.
@@ -105,8 +110,9 @@ impl Socket {
     /// peer's kernel does not have yet.
     pub(crate) fn break_off(&self) {
         let how = match self {
-            // The reset follows when our reader has seen this and the last user of the socket is gone.
             Socket::Tcp(stream) => {
+                thread::sleep(READING_TIME);
+                // The reset follows when our reader has seen this and the last user of the socket is gone.
                 set_socket_linger(stream, Some(Duration::ZERO)).map_or(Shutdown::Both, |()| Shutdown::Read)
             }
             Socket::Unix(_) => Shutdown::Write,
@@ -211,6 +217,22 @@ mod tests {
         drop(theirs);
         assert_eq!(socket.read(&mut Vec::with_capacity(8)).expect("read"), 1);
         assert!(!socket.has_input(), "the end is no input");
+    }
+
+    #[test]
+    fn the_reset_leaves_time_to_read_what_is_on_its_way() {
+        let has_time = || {
+            let (socket, mut theirs) = tcp_pair();
+            thread::spawn(move || {
+                socket.write_all(&[b"half an answer"]).expect("written");
+                socket.break_off();
+            });
+            theirs.read_exact(&mut [0; 14]).expect("half an answer");
+            theirs.set_read_timeout(Some(READING_TIME / 5)).expect("a read timeout");
+            theirs.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        // On a busy machine this side may be late now and then.
+        assert!((0..10).any(|_| has_time()), "the reset comes right behind the last byte");
     }
 
     #[test]
