@@ -1,27 +1,34 @@
 //! The demo behind real web servers, each with the very file of `examples/deploy/` that its users get.
 //!
 //! Every module of a web server is a row of the matrix, and every test in it a column. What a web server cannot do is a
-//! field of its [`FrontEnd`]; nothing is left out for any other reason.
+//! field of its [`FrontEnd`]; nothing is left out for any other reason. `tests/FRONT_ENDS.md` shows all of it, turned
+//! round.
 
+mod ability;
 mod apache;
 mod application;
 mod authnz;
 mod authorizers;
 mod bodies;
+mod caddy;
 mod connections;
 mod fcgid;
+mod h2o;
 mod haproxy;
+mod leaving;
 mod lighttpd;
 mod nginx;
 mod processes;
 mod routes;
 mod server;
 mod spawned;
+mod table;
 
 use std::thread;
 
 use crate::demo::assert_no_foreign_panic;
 use crate::http::{Client, Response};
+use ability::Ability;
 use application::{Application, Launch};
 use server::WebServer;
 
@@ -29,6 +36,11 @@ use server::WebServer;
 /// listens, and `@APPLICATION@` is the path or the address and port of the demo. Where the web server starts the demo
 /// itself, `@APPLICATION@` is the directory of the program and of its sockets, and `@OPTIONS@` are those of the program.
 struct FrontEnd {
+    name: &'static str,
+    /// The version that the table of results is about.
+    version: &'static str,
+    /// What is changed in the file besides addresses, for the table.
+    setting: &'static str,
     program: &'static str,
     /// Debian's name of the package.
     package: &'static str,
@@ -42,27 +54,18 @@ struct FrontEnd {
     /// Addresses in that file, each with what stands in its place in the test.
     substitutions: &'static [(&'static str, &'static str)],
     launch: Launch,
-    /// Connections to the application are used again.
-    keeps_connections: bool,
     /// How many processes of the application it has requests for at once.
     n_processes: usize,
-    /// A process gets its next request when it has answered the one before, so it never gets too many.
-    in_turn: bool,
-    /// With many requests at once it answers some with a 500 of its own.
-    refuses_some: bool,
-    /// Pieces of an answer arrive as they are made.
-    streams: bool,
-    /// The longest chunked body that it takes.
-    longest_chunked: usize,
-    /// What arrives at the handler of `/headers/a%2Fb%20c//./x/../y?q=%2F+%zz&&=`.
-    odd_target: &'static str,
-    /// What is written to STDERR is in its log.
-    logs_stderr: bool,
+    /// What it cannot do, each with what it does instead.
+    cannot: &'static [(Ability, &'static str)],
 }
 
 impl FrontEnd {
     /// One without any limits, in front of a Unix socket.
     const UNIX: FrontEnd = FrontEnd {
+        name: "",
+        version: "",
+        setting: "as it is",
         program: "",
         package: "",
         arguments: &[],
@@ -71,14 +74,8 @@ impl FrontEnd {
         file: "",
         substitutions: &[],
         launch: Launch::Unix,
-        keeps_connections: false,
         n_processes: 1,
-        in_turn: false,
-        refuses_some: false,
-        streams: true,
-        longest_chunked: usize::MAX,
-        odd_target: routes::ODD_TARGET,
-        logs_stderr: true,
+        cannot: &[],
     };
 }
 
@@ -125,18 +122,28 @@ impl Drop for Site {
     }
 }
 
+/// A web server, and the names of the cases that it is tested with.
+struct Row {
+    front_end: &'static FrontEnd,
+    cases: &'static [&'static str],
+}
+
 /// One row of the matrix: a test for each case.
 macro_rules! tests_of {
     ($needs:literal, $front_end:expr) => {
-        $crate::front_ends::cases_of! { $needs, $front_end,
+        $crate::front_ends::cases_of! { ROW: $needs, $front_end,
             bodies::an_upload_arrives_byte_for_byte
             bodies::a_chunked_upload_arrives_byte_for_byte
             bodies::a_download_arrives_byte_for_byte
             bodies::lines_arrive_as_they_are_made
             bodies::an_answer_to_an_unread_body_arrives
-            connections::a_client_that_leaves_in_mid_answer_cancels_its_request
+            bodies::an_answer_that_is_cut_short_does_not_look_whole
+            leaving::a_client_that_leaves_in_mid_upload_ends_its_request
+            leaving::a_client_that_leaves_while_it_waits_cancels_its_request
+            leaving::a_client_that_leaves_in_mid_answer_cancels_its_request
             connections::forty_requests_at_once_are_not_mixed
             connections::three_hundred_requests_in_turn_are_not_mixed
+            connections::requests_at_once_share_a_connection
             connections::a_request_too_many_gets_503
             routes::plain_targets_are_answered
             routes::an_odd_target_arrives
@@ -149,9 +156,12 @@ macro_rules! tests_of {
     };
 }
 
-/// A test for each of these cases.
+/// A test for each of these cases, and their names for the table of results: the compiler warns when they are not in it.
 macro_rules! cases_of {
-    ($needs:literal, $front_end:expr, $($part:ident::$case:ident)*) => {
+    ($row:ident: $needs:literal, $front_end:expr, $($part:ident::$case:ident)*) => {
+        pub(in crate::front_ends) const $row: $crate::front_ends::Row =
+            $crate::front_ends::Row { front_end: &$front_end, cases: &[$(stringify!($case)),*] };
+
         $(
             #[test]
             #[ignore = $needs]

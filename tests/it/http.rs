@@ -33,6 +33,18 @@ impl Client {
         self.exchange(&Request::new("GET", target))
     }
 
+    /// Waits for the first byte of an answer.
+    pub(crate) fn await_answer(&mut self) {
+        assert!(!self.stream.fill_buf().expect("the beginning of an answer").is_empty(), "the connection is closed");
+    }
+
+    /// For a connection that the web server may have closed.
+    pub(crate) fn try_get(&mut self, target: &str) -> io::Result<Response> {
+        self.asked_for_head = false;
+        self.stream.get_mut().write_all(&Request::new("GET", target).to_bytes())?;
+        Incoming::read_head(&mut self.stream, false)?.into_response()
+    }
+
     /// Sends a request and waits for the whole answer.
     pub(crate) fn exchange(&mut self, request: &Request) -> Response {
         self.send(request);

@@ -1,9 +1,11 @@
 //! The matrix for Apache with mod_proxy_fcgi, over a Unix socket and over TCP.
 
+use super::ability::{ANSWERS_UPLOADS_LATE, SINGLY, UNAWARE};
 use super::FrontEnd;
 
 /// What all its rows have in common.
 pub(super) const APACHE: FrontEnd = FrontEnd {
+    version: "2.4.71",
     program: "apache2",
     package: "apache2-bin",
     arguments: &["-D", "FOREGROUND", "-f", "@DIRECTORY@/main.conf"],
@@ -42,6 +44,7 @@ MaxRequestWorkers 64
 pub(super) use main_with;
 
 const UNIX: FrontEnd = FrontEnd {
+    name: "Apache (Unix)",
     main: main_with!(
         "
 LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
@@ -50,19 +53,21 @@ LoadModule proxy_fcgi_module /usr/lib/apache2/modules/mod_proxy_fcgi.so
     ),
     file: "apache-proxy.conf",
     substitutions: &[("*:80", "*:@PORT@"), ("/run/app.sock", "@APPLICATION@")],
-    keeps_connections: true,
+    cannot: &[ANSWERS_UPLOADS_LATE, UNAWARE, SINGLY],
     ..APACHE
 };
 
-mod unix {
+pub(super) mod unix {
     crate::front_ends::tests_of! { "needs apache2; tests/run installs it", super::UNIX }
 }
 
-mod tcp {
+pub(super) mod tcp {
     use super::UNIX;
     use crate::front_ends::{FrontEnd, Launch};
 
     const TCP: FrontEnd = FrontEnd {
+        name: "Apache (TCP)",
+        setting: "`fcgi://127.0.0.1:9000/`",
         substitutions: &[("*:80", "*:@PORT@"), ("unix:/run/app.sock|fcgi://app/", "fcgi://@APPLICATION@/")],
         launch: Launch::Tcp,
         ..UNIX

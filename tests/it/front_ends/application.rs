@@ -60,11 +60,6 @@ impl Application {
         self.addresses().iter().map(n_asked).sum()
     }
 
-    /// The sockets that it has open. The kernel does not use their numbers twice.
-    pub(super) fn sockets(&self) -> BTreeSet<String> {
-        self.pids().into_iter().flat_map(sockets).collect()
-    }
-
     pub(super) fn addresses(&self) -> Vec<String> {
         match self {
             Application::Demo(demo) => vec![demo.address().to_owned()],

@@ -6,6 +6,7 @@ use super::{FrontEnd, Launch, Site};
 use crate::http::{Request, Response};
 
 const AUTHNZ: FrontEnd = FrontEnd {
+    name: "Apache (mod_authnz_fcgi)",
     main: main_with!(
         "
 LoadModule authn_core_module /usr/lib/apache2/modules/mod_authn_core.so

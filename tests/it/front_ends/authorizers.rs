@@ -148,7 +148,7 @@ pub(super) fn a_body_arrives_at_the_responder(front_end: &'static FrontEnd) {
 /// A test for each case.
 macro_rules! authorizer_tests_of {
     ($needs:literal, $front_end:expr) => {
-        $crate::front_ends::cases_of! { $needs, $front_end,
+        $crate::front_ends::cases_of! { ROW: $needs, $front_end,
             authorizers::what_is_allowed_is_served_with_the_variable
             authorizers::what_is_denied_gets_the_answer_of_the_authorizer
             authorizers::every_spelling_of_a_path_is_guarded

@@ -1,10 +1,14 @@
 //! The matrix for Apache with mod_fcgid, which starts the demo.
 
+use super::ability::{ANEW, ANSWERS_UPLOADS_LATE, COLLECTS_UPLOADS, HIDES_CUTS, SINGLY, UNAWARE};
 use super::apache::{main_with, APACHE};
-use super::{cases_of, tests_of, FrontEnd, Launch, Site};
+use super::processes::process_tests_of;
+use super::{tests_of, Ability, FrontEnd, Launch, Site};
 use crate::demo::wait_until;
 
 const FCGID: FrontEnd = FrontEnd {
+    name: "Apache (mod_fcgid)",
+    version: "2.3.9",
     package: "apache2-bin libapache2-mod-fcgid",
     main: main_with!(
         "
@@ -17,7 +21,15 @@ FcgidProcessTableFile @DIRECTORY@/fcgid_shm
     file: "apache-fcgid.conf",
     substitutions: &[LISTEN, ("/usr/local/bin/app --", "/usr/local/bin/app@OPTIONS@ --"), PROGRAM],
     launch: Launch::WebServer,
-    in_turn: true,
+    cannot: &[
+        HIDES_CUTS,
+        ANSWERS_UPLOADS_LATE,
+        COLLECTS_UPLOADS,
+        UNAWARE,
+        ANEW,
+        SINGLY,
+        (Ability::SendTooMany, "never sent: a process has one at a time"),
+    ],
     ..APACHE
 };
 
@@ -26,10 +38,7 @@ const PROGRAM: (&str, &str) = ("/usr/local/bin", "@APPLICATION@");
 
 tests_of! { "needs apache2 and mod_fcgid; tests/run installs them", FCGID }
 
-cases_of! { "needs apache2 and mod_fcgid; tests/run installs them", FCGID,
-    processes::they_end_with_the_web_server
-    processes::those_that_die_are_replaced
-}
+process_tests_of! { "needs apache2 and mod_fcgid; tests/run installs them", FCGID }
 
 /// The next request goes to the same process, or to a new one while mod_fcgid ends the old one. The client sees a whole
 /// answer in either case, with an error page behind its cut body in the second.

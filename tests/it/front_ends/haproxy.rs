@@ -1,9 +1,12 @@
 //! The matrix for HAProxy, as the file is and with the multiplexing that it offers.
 
-use super::{FrontEnd, Launch};
+use super::ability::{SINGLY, UNAWARE};
+use super::{Ability, FrontEnd, Launch};
 
 /// One request at a time on a connection, which is then used again.
 const KEEPING: FrontEnd = FrontEnd {
+    name: "HAProxy",
+    version: "2.6.12",
     program: "haproxy",
     package: "haproxy",
     // In the foreground, and without a master process.
@@ -12,11 +15,12 @@ const KEEPING: FrontEnd = FrontEnd {
     file: "haproxy.cfg",
     substitutions: &[LISTEN, APPLICATION],
     launch: Launch::Tcp,
-    keeps_connections: true,
-    // A chunked body has to fit into one of its buffers of 16 KiB.
-    longest_chunked: 15_000,
+    cannot: &[LONG_CHUNKED, STOPS_READING, UNAWARE, SINGLY],
     ..FrontEnd::UNIX
 };
+
+const LONG_CHUNKED: (Ability, &str) = (Ability::TakeLongChunkedBodies, "400 unless it fits into a buffer of 16 KiB");
+const STOPS_READING: (Ability, &str) = (Ability::ReadOnAfterTheAnswer, "yes; the rest of the body is never read");
 
 const LISTEN: (&str, &str) = ("127.0.0.1:8080", "127.0.0.1:@PORT@");
 const APPLICATION: (&str, &str) = ("127.0.0.1:9000", "@APPLICATION@");
@@ -33,16 +37,17 @@ defaults
     timeout server 50s
 ";
 
-mod keeping {
+pub(super) mod keeping {
     crate::front_ends::tests_of! { "needs haproxy; tests/run installs it", super::KEEPING }
 }
 
-mod multiplexing {
-    use super::{FrontEnd, APPLICATION, KEEPING, LISTEN};
-    use crate::front_ends::connections;
+pub(super) mod multiplexing {
+    use super::{Ability, FrontEnd, APPLICATION, KEEPING, LISTEN, LONG_CHUNKED, STOPS_READING, UNAWARE};
 
     /// Many requests at once on one connection, after the application has said that it takes them.
     const MULTIPLEXING: FrontEnd = FrontEnd {
+        name: "HAProxy (multiplexing)",
+        setting: "`http-reuse always`, `option get-values`, `option mpxs-conns`",
         substitutions: &[
             LISTEN,
             APPLICATION,
@@ -50,16 +55,14 @@ mod multiplexing {
             ("#option mpxs-conns", "option mpxs-conns"),
             ("#http-reuse always", "http-reuse always"),
         ],
-        // Those whose parameters do not fit beside other requests in its buffer.
-        refuses_some: true,
+        cannot: &[
+            LONG_CHUNKED,
+            STOPS_READING,
+            UNAWARE,
+            (Ability::ServeManyAtOnce, "500 for those whose parameters do not fit beside others in its buffer"),
+        ],
         ..KEEPING
     };
 
     crate::front_ends::tests_of! { "needs haproxy; tests/run installs it", MULTIPLEXING }
-
-    #[test]
-    #[ignore = "needs haproxy; tests/run installs it"]
-    fn requests_at_once_share_a_connection() {
-        connections::requests_at_once_share_a_connection(&MULTIPLEXING);
-    }
 }

@@ -1,15 +1,18 @@
 //! The matrix for lighttpd, in front of a demo and with demos that it starts.
 
+use super::ability::{ANEW, ANSWERS_UPLOADS_LATE, COLLECTS_UPLOADS, HIDES_CUTS, SINGLY, UNAWARE};
 use super::{FrontEnd, Launch};
 
-/// It opens a connection for each request.
 const LIGHTTPD: FrontEnd = FrontEnd {
+    name: "lighttpd",
+    version: "1.4.69",
     program: "lighttpd",
     package: "lighttpd",
     arguments: &["-D", "-f", "@DIRECTORY@/main.conf"],
     main: MAIN,
     file: "lighttpd.conf",
     substitutions: &[("/run/app.sock", "@APPLICATION@")],
+    cannot: &[ANSWERS_UPLOADS_LATE, HIDES_CUTS, COLLECTS_UPLOADS, UNAWARE, ANEW, SINGLY],
     ..FrontEnd::UNIX
 };
 
@@ -32,6 +35,7 @@ include "@DIRECTORY@/site.conf"
 "#;
 
 const SPAWNING: FrontEnd = FrontEnd {
+    name: "lighttpd (spawning)",
     has_children: true,
     file: "lighttpd-spawn.conf",
     substitutions: &[
@@ -46,19 +50,16 @@ const SPAWNING: FrontEnd = FrontEnd {
 /// The demo is asked before it answers, and before files are served.
 const AUTHORIZING: FrontEnd = FrontEnd { file: "lighttpd-authorizer.conf", ..LIGHTTPD };
 
-mod connecting {
+pub(super) mod connecting {
     crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::LIGHTTPD }
 }
 
-mod spawning {
+pub(super) mod spawning {
     crate::front_ends::tests_of! { "needs lighttpd; tests/run installs it", super::SPAWNING }
 
-    crate::front_ends::cases_of! { "needs lighttpd; tests/run installs it", super::SPAWNING,
-        processes::they_end_with_the_web_server
-        processes::those_that_die_are_replaced
-    }
+    crate::front_ends::processes::process_tests_of! { "needs lighttpd; tests/run installs it", super::SPAWNING }
 }
 
-mod authorizing {
+pub(super) mod authorizing {
     crate::front_ends::authorizers::authorizer_tests_of! { "needs lighttpd; tests/run installs it", super::AUTHORIZING }
 }

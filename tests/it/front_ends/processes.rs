@@ -34,3 +34,14 @@ pub(super) fn those_that_die_are_replaced(front_end: &'static FrontEnd) {
     assert!(site.application.pids().iter().all(|pid| !died.contains(pid)));
     site.still_works();
 }
+
+/// A test for each case.
+macro_rules! process_tests_of {
+    ($needs:literal, $front_end:expr) => {
+        $crate::front_ends::cases_of! { PROCESSES: $needs, $front_end,
+            processes::they_end_with_the_web_server
+            processes::those_that_die_are_replaced
+        }
+    };
+}
+pub(super) use process_tests_of;

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::{FrontEnd, Site};
+use super::{Ability, FrontEnd, Site};
 use crate::demo::wait_until;
 use crate::http::Request;
 
 /// All that is odd and legal in a target.
-pub(super) const ODD_TARGET: &str = "/headers/a%2Fb%20c//./x/../%C3%A9;v=1?q=%2F+%zz&&=";
+const ODD_TARGET: &str = "/headers/a%2Fb%20c//./x/../%C3%A9;v=1?q=%2F+%zz&&=";
 
 pub(super) fn plain_targets_are_answered(front_end: &'static FrontEnd) {
     let rows = [
@@ -35,7 +35,7 @@ pub(super) fn plain_targets_are_answered(front_end: &'static FrontEnd) {
 pub(super) fn an_odd_target_arrives(front_end: &'static FrontEnd) {
     let site = Site::start(front_end);
     let head = site.get(ODD_TARGET).json();
-    assert_eq!(head["uri"], front_end.odd_target);
+    assert_eq!(head["uri"], ODD_TARGET);
 }
 
 /// The values of a header; the web server may have merged them, their order stays.
@@ -80,12 +80,21 @@ pub(super) fn answers_without_a_body_leave_the_connection_in_step(front_end: &'s
         ("HEAD", "/status/204", 204, ""),
         ("GET", "/hello", 200, "hello, world\n"),
     ];
+    let keeps_all = front_end.can(Ability::KeepClientsAfterHead);
+    let mut closed = 0;
     let site = Site::start(front_end);
     let mut client = site.client();
     for (method, target, status, body) in rows {
         let response = client.exchange(&Request::new(method, target));
         assert_eq!((response.status, response.text()), (status, body), "{method} {target}");
+        let closes = response.header("Connection") == Some("close");
+        assert!(!closes || method == "HEAD" && !keeps_all, "{method} {target} closes the connection");
+        if closes {
+            closed += 1;
+            client = site.client();
+        }
     }
+    assert_eq!(closed == 0, keeps_all, "connections that were closed: {closed}");
 }
 
 pub(super) fn a_redirect_arrives(front_end: &'static FrontEnd) {
@@ -108,8 +117,10 @@ pub(super) fn stderr_reaches_the_log(front_end: &'static FrontEnd) {
     let site = Site::start(front_end);
     let response = site.get("/stderr?text=unmistakable%20words");
     assert_eq!((response.status, response.text()), (200, "said on FCGI_STDERR\n"));
-    if front_end.logs_stderr {
-        wait_until("the text in the log", || site.web_server.logs().contains("unmistakable words"));
+    let is_logged = || site.web_server.logs().contains("unmistakable words");
+    if front_end.can(Ability::LogStderr) {
+        wait_until("the text in the log", is_logged);
     }
     site.still_works();
+    assert_eq!(is_logged(), front_end.can(Ability::LogStderr));
 }

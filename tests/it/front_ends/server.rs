@@ -117,8 +117,13 @@ fn spawn(front_end: &FrontEnd, directory: &Path) -> Child {
     let stderr = File::create(directory.join("stderr.log")).expect("a file for what the web server says");
     let arguments = front_end.arguments.iter().map(|argument| argument.replace("@DIRECTORY@", &shown(directory)));
     let mut command = Command::new(program(front_end.program));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    command.args(arguments).envs(homes(directory)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     command.spawn().unwrap_or_else(|error| missing(front_end, &error))
+}
+
+/// Where programs keep what is theirs.
+fn homes(directory: &Path) -> impl Iterator<Item = (&'static str, &Path)> {
+    ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"].into_iter().map(move |name| (name, directory))
 }
 
 /// Debian keeps them out of the search path of ordinary users.
