@@ -11,6 +11,7 @@ mod answer;
 #[doc(hidden)]
 pub mod benchmarking;
 mod body;
+mod buffers;
 mod cancellation;
 mod cgi;
 mod cgi_program;

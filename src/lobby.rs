@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::buffers::LARGE_BUFFER_LEN;
 use crate::connection::Connection;
-use crate::reader::{Reader, LARGE_BUFFER_LEN};
+use crate::reader::Reader;
 
 /// How long a connection is left alone.
 const STAY: Duration = Duration::from_millis(1);

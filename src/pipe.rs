@@ -14,14 +14,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
 use crate::error::BodyError;
 use crate::spool::Spool;
 
 /// The least that is allocated for a chunk, so that many tiny records share one.
 const MIN_CHUNK_LEN: usize = 4 << 10;
 
+/// The longest content that gets a chunk of its own size. Behind a longer one more is to be expected.
+const MAX_SMALL_LEN: usize = 16 << 10;
+
 /// How much is read back from the spool at once.
-const SPOOL_READ_LEN: u64 = 64 << 10;
+const SPOOL_READ_LEN: u64 = LARGE_BUFFER_LEN as u64;
 
 /// How long a reader may wait for a handler that is slow to read before it spools to a file: long enough for a
 /// handler that is merely busy, far too short to be noticed as a delay of an abort.
@@ -69,6 +73,17 @@ struct State {
     end: Option<End>,
     /// Nobody wants any more.
     closed: bool,
+    /// The handler waits for more.
+    handler_waits: bool,
+}
+
+/// Whether the handler can know of what was pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Seen,
+    /// It waits for content, and was not woken for this little: somebody must call [`Pipe::wake_handler`] before doing
+    /// anything but pushing more.
+    Unseen,
 }
 
 /// How a stream ends.
@@ -92,7 +107,10 @@ impl Pipe {
 
     /// Adds content; takes no longer than `patience` allows. A stream that grows beyond its limit fails behind what
     /// fitted.
-    pub(crate) fn push(&self, content: &[u8], patience: Patience) {
+    ///
+    /// A handler that waits is woken when half of the buffer is full. To wake it for every record would cost two changes
+    /// of threads for each: most of what an upload takes.
+    pub(crate) fn push(&self, content: &[u8], patience: Patience) -> Pushed {
         let mut state = self.state.lock();
         let (content, fits) = state.admit(content, self.limits.max_len);
         self.wait_for_room(&mut state, content.len(), patience);
@@ -102,11 +120,20 @@ impl Pipe {
             self.push_to_spool(offset, content);
         } else {
             state.append(content);
+            if fits && !self.is_half_full(&state) {
+                return if state.handler_waits { Pushed::Unseen } else { Pushed::Seen };
+            }
             drop(state);
         }
         if !fits {
             self.end(End::Failed(BodyError::TooLarge));
         }
+        self.changed.notify_all();
+        Pushed::Seen
+    }
+
+    /// Lets a handler that waits see what was pushed.
+    pub(crate) fn wake_handler(&self) {
         self.changed.notify_all();
     }
 
@@ -145,25 +172,37 @@ impl Pipe {
 
     /// The next bytes, never empty; blocks. `None` behind the last. `spent` is a buffer to use again.
     pub(crate) fn next(&self, spent: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+        give_back(spent);
         let mut state = self.state.lock();
         loop {
             if let Some(chunk) = state.chunks.pop_front() {
                 state.buffered -= chunk.len();
+                let has_room = !self.is_half_full(&state);
                 drop(state);
-                self.changed.notify_all();
+                if has_room {
+                    self.changed.notify_all();
+                }
                 return Ok(Some(chunk));
             }
             if !state.spooled.is_empty() {
                 let start = state.spooled.start;
                 let len = SPOOL_READ_LEN.min(state.spooled.end - start);
                 drop(state);
-                return self.next_from_spool(start, len, spent).map(Some);
+                return self.next_from_spool(start, len).map(Some);
             }
             match state.end {
                 Some(end) => return end.outcome(),
-                None => self.changed.wait(&mut state),
+                None => {
+                    state.handler_waits = true;
+                    self.changed.wait(&mut state);
+                    state.handler_waits = false;
+                }
             }
         }
+    }
+
+    fn is_half_full(&self, state: &State) -> bool {
+        state.buffered > self.limits.buffer / 2
     }
 
     /// What the spool can spare the reader from: the handler takes a chunk, or goes away, within its patience.
@@ -174,6 +213,7 @@ impl Pipe {
             Patience::Endless => None,
         };
         while state.spooled.is_empty() && state.must_spool(len, self.limits.buffer) && !state.is_over() {
+            self.changed.notify_all();
             match deadline {
                 None => self.changed.wait(state),
                 Some(deadline) if self.changed.wait_until(state, deadline).timed_out() => return,
@@ -185,7 +225,7 @@ impl Pipe {
     fn drop_content(&self, mut state: MutexGuard<'_, State>) {
         let chunks = state.take_content();
         drop(state);
-        drop(chunks);
+        chunks.into_iter().for_each(give_back);
         self.spool.close();
         self.changed.notify_all();
     }
@@ -204,8 +244,8 @@ impl Pipe {
         }
     }
 
-    fn next_from_spool(&self, start: u64, len: u64, spent: Vec<u8>) -> io::Result<Vec<u8>> {
-        let mut chunk = spent;
+    fn next_from_spool(&self, start: u64, len: u64) -> io::Result<Vec<u8>> {
+        let mut chunk = take_large_buffer();
         chunk.resize(len as usize, 0);
         self.spool.read_at(start, &mut chunk)?;
         let mut state = self.state.lock();
@@ -234,7 +274,10 @@ impl State {
         match self.chunks.back_mut() {
             Some(last) if last.capacity() - last.len() >= content.len() => last.extend_from_slice(content),
             _ => {
-                let mut chunk = Vec::with_capacity(content.len().max(MIN_CHUNK_LEN));
+                let mut chunk = match content.len() {
+                    0..=MAX_SMALL_LEN => Vec::with_capacity(content.len().max(MIN_CHUNK_LEN)),
+                    _ => take_large_buffer(),
+                };
                 chunk.extend_from_slice(content);
                 self.chunks.push_back(chunk);
             }
@@ -281,6 +324,13 @@ mod tests {
         Pipe::new(PipeLimits { buffer, max_len })
     }
 
+    /// Pushes, and lets the handler see it, as a reader does before it waits.
+    fn feed(pipe: &Pipe, content: &[u8], patience: Patience) {
+        if pipe.push(content, patience) == Pushed::Unseen {
+            pipe.wake_handler();
+        }
+    }
+
     fn read_all(pipe: &Pipe) -> (Vec<u8>, io::Result<()>) {
         let (mut all, mut spent) = (Vec::new(), Vec::new());
         loop {
@@ -304,7 +354,7 @@ mod tests {
         for (buffer, piece_len) in [(1 << 20, 1), (1 << 20, 1000), (100, 7), (100, 100), (1, 1), (0, 5000)] {
             let pipe = pipe(buffer, u64::MAX);
             let content: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
-            content.chunks(piece_len).for_each(|piece| pipe.push(piece, Patience::None));
+            content.chunks(piece_len).for_each(|piece| feed(&pipe, piece, Patience::None));
             pipe.end(End::Complete);
             let (read, outcome) = read_all(&pipe);
             assert!(read == content && outcome.is_ok(), "buffer {buffer}, pieces of {piece_len}");
@@ -314,7 +364,7 @@ mod tests {
     #[test]
     fn memory_stays_within_the_buffer() {
         let pipe = pipe(1000, u64::MAX);
-        (0..100).for_each(|_| pipe.push(&[1; 300], Patience::None));
+        (0..100).for_each(|_| feed(&pipe, &[1; 300], Patience::None));
         let state = pipe.state.lock();
         assert_eq!((state.buffered, state.spooled.clone()), (900, 0..97 * 300));
     }
@@ -322,7 +372,7 @@ mod tests {
     #[test]
     fn tiny_pushes_share_their_memory() {
         let pipe = pipe(1 << 20, u64::MAX);
-        (0..MIN_CHUNK_LEN * 3).for_each(|_| pipe.push(b"x", Patience::None));
+        (0..MIN_CHUNK_LEN * 3).for_each(|_| feed(&pipe, b"x", Patience::None));
         assert_eq!(pipe.state.lock().chunks.len(), 3);
     }
 
@@ -335,7 +385,7 @@ mod tests {
                 thread::spawn(move || read_all(&pipe))
             };
             let content: Vec<u8> = (0..500_000u32).map(|n| (n % 253) as u8).collect();
-            content.chunks(777).for_each(|piece| pipe.push(piece, patience));
+            content.chunks(777).for_each(|piece| feed(&pipe, piece, patience));
             pipe.end(End::Complete);
             let (read, outcome) = handler.join().expect("no panic");
             assert!(read == content && outcome.is_ok(), "{patience:?}");
@@ -346,9 +396,9 @@ mod tests {
     fn a_stream_beyond_its_limit_fails_behind_what_fitted() {
         for buffer in [1 << 20, 1] {
             let pipe = pipe(buffer, 10);
-            pipe.push(b"12345678", Patience::None);
-            pipe.push(b"90abc", Patience::None);
-            pipe.push(b"def", Patience::None);
+            feed(&pipe, b"12345678", Patience::None);
+            feed(&pipe, b"90abc", Patience::None);
+            feed(&pipe, b"def", Patience::None);
             pipe.end(End::Complete);
             let (read, outcome) = read_all(&pipe);
             assert_eq!((read.as_slice(), failure(outcome)), (&b"1234567890"[..], Some(BodyError::TooLarge)));
@@ -359,8 +409,8 @@ mod tests {
     fn what_goes_beyond_the_announced_length_is_dropped() {
         let pipe = pipe(100, 10);
         pipe.expect(5);
-        pipe.push(b"1234567890abc", Patience::None);
-        pipe.push(b"more", Patience::None);
+        feed(&pipe, b"1234567890abc", Patience::None);
+        feed(&pipe, b"more", Patience::None);
         pipe.end(End::Complete);
         let (read, outcome) = read_all(&pipe);
         assert_eq!((read.as_slice(), outcome.is_ok()), (&b"12345"[..], true));
@@ -385,7 +435,7 @@ mod tests {
     fn only_a_stream_that_was_read_can_be_overdue() {
         let overdue = End::Failed(BodyError::TimedOut);
         let pipe = pipe(100, 100);
-        pipe.push(b"abc", Patience::None);
+        feed(&pipe, b"abc", Patience::None);
         pipe.end_if_read(overdue);
         assert!(pipe.next(Vec::new()).is_ok_and(|chunk| chunk.is_some()));
         pipe.end_if_read(overdue);
@@ -404,9 +454,25 @@ mod tests {
         let full = Arc::new(pipe(10, u64::MAX));
         let reader = {
             let pipe = full.clone();
-            thread::spawn(move || (0..3).for_each(|_| pipe.push(&[0; 9], Patience::Endless)))
+            thread::spawn(move || (0..3).for_each(|_| feed(&pipe, &[0; 9], Patience::Endless)))
         };
         full.close();
         reader.join().expect("no panic");
+    }
+
+    #[test]
+    fn a_handler_that_waits_is_woken_for_half_a_buffer_and_not_for_every_record() {
+        let pipe = Arc::new(pipe(100, u64::MAX));
+        let handler = {
+            let pipe = pipe.clone();
+            thread::spawn(move || pipe.next(Vec::new()).expect("content").map(|chunk| chunk.len()))
+        };
+        while !pipe.state.lock().handler_waits {
+            thread::yield_now();
+        }
+        assert_eq!(pipe.push(&[1; 30], Patience::None), Pushed::Unseen);
+        assert_eq!(pipe.push(&[2; 30], Patience::None), Pushed::Seen);
+        assert_eq!(handler.join().expect("no panic"), Some(60));
+        assert_eq!(pipe.push(&[3; 30], Patience::None), Pushed::Seen, "nobody waits");
     }
 }

@@ -11,24 +11,23 @@ use std::time::Instant;
 
 use log::{debug, error, trace, warn};
 
+use crate::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
 use crate::cancellation::CancelReason;
 use crate::connection::Connection;
 use crate::exchange::{Exchange, Exchanges};
 use crate::metrics::Counter;
 use crate::outbox::{Part, Posted};
-use crate::pipe::{End, Patience};
+use crate::pipe::{End, Patience, Pushed};
 use crate::pool::{Job, Place};
 use crate::protocol::{
-    put_unknown_type, Action, Decoder, Demux, Event, ProtocolError, Refusal, Refused, Started, Ticket, ValuesQuery,
+    put_unknown_type, Action, Decoder, Demux, Event, ProtocolError, Refusal, Refused, Started, Stream, Ticket,
+    ValuesQuery,
 };
 use crate::worker::Work;
 
 /// The buffer of a connection on which little arrives: a request of usual size fits, and many small ones of a connection
 /// that multiplexes. Only what was ever filled takes memory.
 const SMALL_BUFFER_LEN: usize = 16 << 10;
-
-/// The buffer of a connection on which a body arrives.
-pub(crate) const LARGE_BUFFER_LEN: usize = 64 << 10;
 
 /// How much is drained in any case behind the last answer. A body that was refused is larger than `max_body` by its
 /// nature, and a reset while it is still coming could cost the web server the answer.
@@ -47,6 +46,12 @@ impl Job for ConnectionJob {
             ConnectionJob::Read(mut reader) => reader.run(),
             ConnectionJob::Flush(connection) => connection.outbox.flush(&connection.socket),
         }
+    }
+}
+
+fn wake_handler(unseen: &mut Option<(Arc<Exchange>, Stream)>) {
+    if let Some((exchange, stream)) = unseen.take() {
+        exchange.input(stream).wake_handler();
     }
 }
 
@@ -80,6 +85,8 @@ pub(crate) struct Reader {
     n_drained: u64,
     /// Requests whose PARAMS are complete and that no worker was told of.
     started: Vec<Started<Arc<Exchange>>>,
+    /// An input whose handler waits for content and was not told of some.
+    unseen: Option<(Arc<Exchange>, Stream)>,
     exchanges: Exchanges,
 }
 
@@ -91,6 +98,7 @@ impl Reader {
             values: ValuesQuery::default(),
             n_drained: 0,
             started: Vec::new(),
+            unseen: None,
             exchanges: Exchanges::default(),
         })
     }
@@ -139,7 +147,7 @@ impl Reader {
         let mut buffer = Vec::with_capacity(SMALL_BUFFER_LEN);
         loop {
             buffer.clear();
-            match self.connection.socket.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return Stop::EndOfStream,
                 Err(error) => return Stop::Lost(error),
                 Ok(_) => {
@@ -150,6 +158,18 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// A handler that waits is woken before this thread waits itself.
+    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let socket = &self.connection.socket;
+        if self.unseen.is_some() {
+            match socket.read_now(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => wake_handler(&mut self.unseen),
+                read => return read,
+            }
+        }
+        socket.read(buffer)
     }
 
     fn finish(&self, stop: Stop) {
@@ -177,9 +197,9 @@ impl Reader {
     fn resize(&self, buffer: &mut Vec<u8>) {
         let is_small = buffer.capacity() < LARGE_BUFFER_LEN;
         if is_small && buffer.len() == buffer.capacity() {
-            *buffer = Vec::with_capacity(LARGE_BUFFER_LEN);
+            *buffer = take_large_buffer();
         } else if !is_small && !self.connection.with_requests(|requests| requests.awaits_input()) {
-            *buffer = Vec::with_capacity(SMALL_BUFFER_LEN);
+            give_back(std::mem::replace(buffer, Vec::with_capacity(SMALL_BUFFER_LEN)));
         }
     }
 
@@ -235,11 +255,19 @@ impl Reader {
             Action::Nothing => {}
             Action::Refuse(refused) => self.refuse(refused),
             Action::Start(started) => self.start(started),
-            Action::Content { handle, stream, content } => handle.input(stream).push(content, self.patience()),
+            Action::Content { handle, stream, content } => self.push(handle, stream, content),
             Action::EndOfStream { handle, stream } => handle.input(stream).end(End::Complete),
             Action::Abort { ticket, handle } => self.abort(ticket, &handle),
         }
         Ok(())
+    }
+
+    fn push(&mut self, exchange: Arc<Exchange>, stream: Stream, content: &[u8]) {
+        if self.unseen.as_ref().is_some_and(|(unseen, of)| !Arc::ptr_eq(unseen, &exchange) || *of != stream) {
+            wake_handler(&mut self.unseen);
+        }
+        let pushed = exchange.input(stream).push(content, self.patience());
+        self.unseen = (pushed == Pushed::Unseen).then_some((exchange, stream));
     }
 
     /// Workers are told when what was read is used up: the request then has its whole body, if that came with it. What
@@ -262,15 +290,18 @@ impl Reader {
         let mut started = std::mem::take(&mut self.started);
         let mut is_added = false;
         for started in started.drain(..) {
-            is_added |= self.add(started);
+            match self.add(started) {
+                None => is_added = true,
+                Some(refused) => self.refuse(refused),
+            }
         }
         // Its memory is used again.
         self.started = started;
         is_added
     }
 
-    /// Whether there was a place for it. Otherwise it is answered.
-    fn add(&self, started: Started<Arc<Exchange>>) -> bool {
+    /// It is refused when there is no place for it.
+    fn add(&self, started: Started<Arc<Exchange>>) -> Option<Refused> {
         let connection = &self.connection;
         let Started { ticket, role, params, handle: exchange } = started;
         let has_place = connection.server.workers.add(|| {
@@ -278,11 +309,10 @@ impl Reader {
             exchange.offer(params);
             Work { connection: connection.clone(), ticket, role, exchange }
         });
-        if !has_place {
-            let completed = connection.complete(ticket);
-            completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Overloaded)));
+        match has_place {
+            true => None,
+            false => connection.complete(ticket).map(|completed| completed.refused(Refusal::Overloaded)),
         }
-        has_place
     }
 
     /// The handler is told. A request that waits for a worker ends here.
@@ -292,7 +322,7 @@ impl Reader {
         completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Aborted)));
     }
 
-    fn refuse(&self, refused: Refused) {
+    fn refuse(&mut self, refused: Refused) {
         self.post(&self.connection.refusal(refused), Part::Last(refused.close));
     }
 
@@ -314,7 +344,8 @@ impl Reader {
 
     /// Sends without waiting for anybody but a peer that does not read its replies. The clock ends that: when it
     /// reads nothing for `write_timeout`, the connection is closed.
-    fn post(&self, bytes: &[u8], part: Part) {
+    fn post(&mut self, bytes: &[u8], part: Part) {
+        wake_handler(&mut self.unseen);
         while self.connection.post(bytes, part) == Posted::Full {
             self.connection.outbox.wait_for_room(bytes.len());
         }

@@ -11,6 +11,7 @@ const LAYERS: [&[&str]; 5] = [
     &["protocol"],
     &["cgi", "error", "settings"],
     &[
+        "buffers",
         "cancellation",
         "spool",
         "pipe",
