@@ -40,6 +40,11 @@ impl Demo {
         Demo::start(tempfile::tempdir().expect("a temporary directory"), "127.0.0.1:0", options)
     }
 
+    /// Starts the demo at an address that a demo before may have had.
+    pub(crate) fn at(address: &str) -> Demo {
+        Demo::start(tempfile::tempdir().expect("a temporary directory"), address, &[])
+    }
+
     /// Starts the demo on a socket that it is given as file descriptor 0, as launchers do.
     pub(crate) fn inheriting(listener: &UnixListener, options: &[&str]) -> Demo {
         let socket = listener.as_fd().try_clone_to_owned().expect("a descriptor");

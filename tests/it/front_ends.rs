@@ -19,6 +19,7 @@ mod leaving;
 mod lighttpd;
 mod nginx;
 mod processes;
+mod restarts;
 mod routes;
 mod server;
 mod spawned;

@@ -6,7 +6,7 @@ mod cgi_fcgi;
 mod multiwatch;
 pub(crate) mod process;
 mod spawn_fcgi;
-mod systemd;
+pub(crate) mod systemd;
 mod web_server_addrs;
 
 use std::fs;

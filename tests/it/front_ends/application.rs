@@ -77,10 +77,13 @@ impl Application {
 
 /// A web server that root has started gives its rights up, and then has none to the files of the test.
 fn open_to_all(demo: Demo) -> Demo {
-    let socket = Path::new(demo.address().trim_start_matches("unix:"));
+    open_socket(Path::new(demo.address().trim_start_matches("unix:")));
+    demo
+}
+
+pub(super) fn open_socket(socket: &Path) {
     open_directory(socket.parent().expect("the directory of the socket"));
     fs::set_permissions(socket, Permissions::from_mode(0o777)).expect("the socket is the test's own");
-    demo
 }
 
 /// Everybody may look up what is in it.

@@ -25,6 +25,17 @@ const STOPS_READING: (Ability, &str) = (Ability::ReadOnAfterTheAnswer, "yes; the
 const LISTEN: (&str, &str) = ("127.0.0.1:8080", "127.0.0.1:@PORT@");
 const APPLICATION: (&str, &str) = ("127.0.0.1:9000", "@APPLICATION@");
 
+/// The port of the application is the same on all machines.
+pub(super) const CLUSTER: FrontEnd = FrontEnd {
+    file: "haproxy-cluster.cfg",
+    substitutions: &[
+        LISTEN,
+        ("10.0.0.1:9000", "127.0.0.2:@APPLICATION@"),
+        ("10.0.0.2:9000", "127.0.0.3:@APPLICATION@"),
+    ],
+    ..KEEPING
+};
+
 /// What of Debian's `haproxy.cfg` matters. Every thread has connections of its own, so with one thread they can be counted.
 const MAIN: &str = "
 global

@@ -4,7 +4,7 @@
 use super::ability::{ANEW, ANSWERS_UPLOADS_LATE, COLLECTS_UPLOADS, HIDES_CUTS, SINGLY};
 use super::{Ability, FrontEnd};
 
-const KEPT_BUFFERED: FrontEnd = FrontEnd {
+pub(super) const KEPT_BUFFERED: FrontEnd = FrontEnd {
     name: "nginx",
     version: "1.22.1",
     program: "nginx",
@@ -17,9 +17,9 @@ const KEPT_BUFFERED: FrontEnd = FrontEnd {
     ..FrontEnd::UNIX
 };
 
-const LISTEN: (&str, &str) = ("127.0.0.1:8080", "127.0.0.1:@PORT@");
-const APPLICATION: (&str, &str) = ("/run/app.sock", "@APPLICATION@");
-const PARAMETERS: (&str, &str) = ("include fastcgi_params", "include /etc/nginx/fastcgi_params");
+pub(super) const LISTEN: (&str, &str) = ("127.0.0.1:8080", "127.0.0.1:@PORT@");
+pub(super) const APPLICATION: (&str, &str) = ("/run/app.sock", "@APPLICATION@");
+pub(super) const PARAMETERS: (&str, &str) = ("include fastcgi_params", "include /etc/nginx/fastcgi_params");
 /// What the comments of the file offer.
 const NO_POOL: (&str, &str) = ("keepalive 8;", "");
 const CLOSING: (&str, &str) = ("fastcgi_keep_conn on", "fastcgi_keep_conn off");

@@ -13,7 +13,7 @@ use crate::demo::PATIENCE;
 use crate::peer::Connection;
 
 /// The process id stays the same when the shell becomes the demo.
-const HAND_OVER: &str = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 0</dev/null"#;
+pub(crate) const HAND_OVER: &str = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 0</dev/null"#;
 
 /// systemd waits for notices at this socket.
 struct Notices {
@@ -47,14 +47,14 @@ impl Notices {
 }
 
 /// A socket of each family, and its address.
-fn sockets(directory: &Path) -> [(OwnedFd, String); 2] {
+pub(crate) fn sockets(directory: &Path) -> [(OwnedFd, String); 2] {
     let path = directory.join("socket");
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = tcp.local_addr().unwrap().to_string();
     [(UnixListener::bind(&path).unwrap().into(), unix(&path)), (tcp.into(), address)]
 }
 
-fn handed_over(script: &str, socket: OwnedFd) -> Command {
+pub(crate) fn handed_over(script: &str, socket: OwnedFd) -> Command {
     let mut command = demo_by(script);
     command.stdin(socket);
     command
