@@ -5,8 +5,10 @@ mod addresses;
 mod cgi_fcgi;
 mod multiwatch;
 pub(crate) mod process;
+mod socket_activate;
 mod spawn_fcgi;
 pub(crate) mod systemd;
+mod units;
 mod web_server_addrs;
 
 use std::fs;
@@ -42,6 +44,11 @@ fn refusal(command: &mut Command) -> String {
 /// kills them.
 struct Started {
     pids: Vec<u32>,
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let pids = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 impl Started {

@@ -331,10 +331,17 @@ impl Socket {
 }
 
 impl Read for Socket {
+    /// A process that was stopped and goes on is interrupted where a read has a time-out.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Unix(stream) => stream.read(buffer),
-            Socket::Tcp(stream) => stream.read(buffer),
+        loop {
+            let read = match self {
+                Socket::Unix(stream) => stream.read(buffer),
+                Socket::Tcp(stream) => stream.read(buffer),
+            };
+            match read {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
         }
     }
 }

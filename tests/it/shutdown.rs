@@ -19,7 +19,7 @@ fn begin_sleeping(demo: &Demo, ms: u32) -> Connection {
     connection
 }
 
-fn refuses_connections(address: &str) -> bool {
+pub(crate) fn refuses_connections(address: &str) -> bool {
     let connected: io::Result<()> = match address.strip_prefix("unix:") {
         Some(path) => UnixStream::connect(path).map(drop),
         None => TcpStream::connect(address).map(drop),

@@ -1,11 +1,10 @@
 //! multiwatch runs several processes on the socket that it has as file descriptor 0, and tells them to end by SIGUSR1.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use super::process::tool;
-use super::{assert_serves, signal, unix, Process, Started};
+use super::{assert_serves, children, signal, unix, Process, Started};
 use crate::demo::program;
 use crate::demo::wait_until;
 use crate::peer::Connection;
@@ -20,11 +19,6 @@ fn start(socket: OwnedFd, n_forks: usize) -> (Process, Started) {
         started.pids.len() == n_forks
     });
     (multiwatch, started)
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let pids = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! spawn-fcgi makes the socket and passes it as file descriptor 0.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -52,6 +52,36 @@ fn a_port_is_served() {
     assert_serves(&address);
     let output = demo.stop();
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+}
+
+/// The script that users get, but for its paths and the users, which only root can choose.
+fn deployed(directory: &Path) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy/spawn-fcgi.sh");
+    let text = fs::read_to_string(file).unwrap();
+    let directory = directory.to_str().unwrap();
+    let [run, users, demo] = ["/run/app", "-U app -G www-data -u app -g app", "/usr/local/bin/app"];
+    assert!(text.contains(run) && text.contains(users) && text.contains(demo));
+    let text = text.replace(users, "-U nobody -G nogroup -u nobody -g nogroup");
+    text.replace(demo, &format!("{directory}/demo")).replace(run, &format!("{directory}/app"))
+}
+
+#[test]
+#[ignore = "needs spawn-fcgi; tests/run installs it"]
+fn the_script_starts_two_processes_with_the_rights_that_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, pid_file) = (directory.path().join("app.sock"), directory.path().join("app.pid"));
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::copy(program(), directory.path().join("demo")).unwrap();
+    assert_eq!(run(tool("sh").args(["-c", &deployed(directory.path())])).code, Some(0));
+    let both = Started { pids: pids(&pid_file) };
+    assert_eq!(both.pids.len(), 2);
+    both.assert_each_serves(&unix(&path));
+    let socket = fs::metadata(&path).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o660);
+    let rights: Vec<u32> = both.pids.iter().map(|pid| fs::metadata(format!("/proc/{pid}")).unwrap().uid()).collect();
+    assert_eq!(rights, [socket.uid(); 2]);
+    both.pids.iter().for_each(|pid| signal(*pid, "TERM"));
+    wait_until("the end of both", || both.all_ended());
 }
 
 #[test]

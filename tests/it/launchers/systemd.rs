@@ -16,12 +16,12 @@ use crate::peer::Connection;
 pub(crate) const HAND_OVER: &str = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 0</dev/null"#;
 
 /// systemd waits for notices at this socket.
-struct Notices {
+pub(super) struct Notices {
     socket: UnixDatagram,
 }
 
 impl Notices {
-    fn bind(path: &Path) -> Notices {
+    pub(super) fn bind(path: &Path) -> Notices {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Notices { socket }
@@ -124,7 +124,7 @@ fn ready_comes_when_it_listens_and_stopping_when_it_begins_to_stop() {
     }
 }
 
-fn assert_notices(mut demo: Process, notices: &Notices) {
+pub(super) fn assert_notices(mut demo: Process, notices: &Notices) {
     assert_eq!(notices.next(), "READY=1");
     let mut busy = Connection::open(&demo.address());
     busy.request(1).get("/wait-abort").send();
