@@ -19,9 +19,14 @@ pub(crate) fn environment(request: &Request<'_>) -> Vec<(String, String)> {
 
 /// The answer on standard output, judged as one that came in records.
 pub(crate) fn answer(output: &Output) -> Answer {
+    answer_in(&output.stdout)
+}
+
+/// What a web server has of an answer when it has taken it out of its records.
+pub(crate) fn answer_in(stdout: &[u8]) -> Answer {
     let record = |kind, content: &[u8]| Record { version: 1, kind, id: 1, reserved: 0, content: content.to_vec() };
     let mut partial = Partial::default();
-    let records = [record(STDOUT, &output.stdout), record(STDOUT, b""), record(END_REQUEST, &[0; 8])];
+    let records = [record(STDOUT, stdout), record(STDOUT, b""), record(END_REQUEST, &[0; 8])];
     records.iter().find_map(|record| partial.take(record)).expect("END_REQUEST ends it").into_answer()
 }
 

@@ -6,6 +6,7 @@ mod captures;
 mod cgi;
 mod demo;
 mod examples;
+mod fastcgi_client;
 mod front_ends;
 mod gateway;
 mod http;
