@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::net::{sockopt, AddressFamily};
 
 use crate::error::{Error, Result};
@@ -197,18 +198,23 @@ impl Listener {
 
     /// Waits until there may be a connection, or `wake` can be read, and for at most `timeout`.
     pub(crate) fn wait(&self, wake: impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
-        let mut fds = [PollFd::new(self, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        poll(&mut fds, timeout.as_ref())?;
-        Ok(())
+        wait_for(&mut [PollFd::new(self, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)], timeout.as_ref())
     }
 }
 
 /// Waits until `wake` can be read, for at most `timeout`.
 pub(crate) fn wait_for_wake(wake: impl AsFd, timeout: Duration) -> io::Result<()> {
     let timeout = Timespec::try_from(timeout).ok();
-    poll(&mut [PollFd::new(&wake, PollFlags::IN)], timeout.as_ref())?;
-    Ok(())
+    wait_for(&mut [PollFd::new(&wake, PollFlags::IN)], timeout.as_ref())
+}
+
+/// A signal ends the wait, too: whoever waits looks again anyway.
+fn wait_for(fds: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> io::Result<()> {
+    match poll(fds, timeout) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Linux gives accepted sockets no flags of the listener; the BSDs do.
