@@ -12,12 +12,12 @@ mod units;
 mod web_server_addrs;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::demo::wait_until;
+use crate::demo::{program, wait_until};
 use crate::peer::Connection;
-use process::{run, signal, try_signal, Process};
+use process::{run, signal, tool, try_signal, Process};
 
 fn unix(path: &Path) -> String {
     format!("unix:{}", path.display())
@@ -38,6 +38,14 @@ fn refusal(command: &mut Command) -> String {
     let message = message.unwrap_or_else(|| panic!("not a message of the demo's: {:?}", output.stderr));
     assert!(!message.contains('\n'), "more than one line: {message}");
     message.to_owned()
+}
+
+/// Copies the demo to where everybody can run it. Another process does it: a file that this one has open for writing
+/// cannot be run while a child that another test starts has the same descriptor.
+fn copy_demo(directory: &Path) -> PathBuf {
+    let copy = directory.join("demo");
+    assert_eq!(run(tool("cp").arg(program()).arg(&copy)).code, Some(0));
+    copy
 }
 
 /// Processes that a launcher started: they are no children of the test's, and their ids are all it has. Dropping it

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::process::{command_of, demo, run, tool, Process};
-use super::{assert_serves, refusal, signal, unix};
-use crate::demo::{example, program};
+use super::{assert_serves, copy_demo, refusal, signal, unix};
+use crate::demo::example;
 
 /// Nobody's user and group number on every system.
 const NOBODY: u32 = 65534;
@@ -142,9 +142,7 @@ fn unprivileged(directory: &Path) -> Command {
     if fs::metadata(directory).unwrap().uid() != 0 {
         return demo();
     }
-    let copy = directory.join("demo");
-    fs::copy(program(), &copy).unwrap();
-    let mut command = tool(copy.to_str().unwrap());
+    let mut command = tool(copy_demo(directory).to_str().unwrap());
     command.uid(NOBODY).gid(NOBODY);
     command
 }

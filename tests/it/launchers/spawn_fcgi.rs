@@ -7,9 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use super::process::{run, tool};
-use super::{assert_serves, has_ended, signal, unix, Process, Started};
+use super::{assert_serves, copy_demo, has_ended, signal, unix, Process, Started};
 use crate::demo::program;
 use crate::demo::wait_until;
+use crate::shutdown::refuses_connections;
 
 fn spawn_fcgi(options: &[&str]) -> Command {
     let mut command = tool("spawn-fcgi");
@@ -71,7 +72,7 @@ fn the_script_starts_two_processes_with_the_rights_that_it_says() {
     let directory = tempfile::tempdir().unwrap();
     let (path, pid_file) = (directory.path().join("app.sock"), directory.path().join("app.pid"));
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    fs::copy(program(), directory.path().join("demo")).unwrap();
+    copy_demo(directory.path());
     assert_eq!(run(tool("sh").args(["-c", &deployed(directory.path())])).code, Some(0));
     let both = Started { pids: pids(&pid_file) };
     assert_eq!(both.pids.len(), 2);
@@ -99,5 +100,6 @@ fn two_processes_serve_one_socket_each_until_its_own_end() {
         signal(*pid, "TERM");
         wait_until("the end of one process", || has_ended(*pid));
     }
-    assert!(std::os::unix::net::UnixStream::connect(&path).is_err(), "nobody listens any more");
+    // The last of its threads takes the socket along.
+    wait_until("nobody to listen any more", || refuses_connections(&unix(&path)));
 }

@@ -105,7 +105,8 @@ fn the_service_does_nothing_that_the_unit_forbids() {
         let call = line.split_once(' ').map_or("", |(_pid, rest)| rest.trim_start());
         let Some((name, arguments)) = call.split_once('(') else { continue };
         // systemd itself has done that when the filter begins, and the shell is not the service.
-        if name.starts_with("<...") || name == "execve" {
+        // A thread that ends on its way into the kernel has called nothing.
+        if name.starts_with("<...") || ["execve", "???"].contains(&name) {
             continue;
         }
         assert!(allowed.contains(name), "SystemCallFilter: {call}");
