@@ -51,10 +51,12 @@ impl Accept {
             // A failure to wait only makes the pause shorter.
             let _: io::Result<()> = wait_for_wake(&self.woken, ACCEPT_PAUSE);
         }
+        let (server, address) = (self.server.clone(), self.listener.address().clone());
         self.take_backlog(&mut lobby);
-        let address = self.listener.address().clone();
         // Nothing may come between the last look into the backlog and the end of the socket.
         drop(self);
+        lobby.close();
+        server.workers.wake();
         info!("no longer listening on {address}");
     }
 
@@ -63,8 +65,6 @@ impl Accept {
     fn take_backlog(&self, lobby: &mut Lobby) {
         // It ends when there is none left, or none can be taken.
         let _: Result<(), Halt> = (0..MAX_BACKLOG).try_for_each(|_| self.accept_one(lobby));
-        lobby.close();
-        self.server.workers.wake();
     }
 
     fn accept_or_wait(&self, lobby: &mut Lobby) -> io::Result<()> {

@@ -10,7 +10,7 @@ use std::thread;
 
 use super::application::open_socket;
 use super::haproxy::CLUSTER;
-use super::nginx::{KEPT_BUFFERED, LISTEN, PARAMETERS};
+use super::nginx::{APPLICATION, KEPT_BUFFERED, LISTEN, PARAMETERS};
 use super::server::WebServer;
 use super::FrontEnd;
 use crate::demo::{wait_until, Demo};
@@ -161,8 +161,7 @@ fn instances_on_one_socket_are_replaced_in_turn_and_no_request_fails() {
 /// nginx must be told that it may repeat a POST which meets the end of a kept connection.
 const REPEAT: (&str, &str) = ("#fastcgi_next_upstream", "fastcgi_next_upstream");
 
-const OVER_UNIX: FrontEnd =
-    FrontEnd { substitutions: &[LISTEN, ("/run/app.sock", "@APPLICATION@"), PARAMETERS, REPEAT], ..KEPT_BUFFERED };
+const OVER_UNIX: FrontEnd = FrontEnd { substitutions: &[LISTEN, APPLICATION, PARAMETERS, REPEAT], ..KEPT_BUFFERED };
 
 const OVER_TCP: FrontEnd =
     FrontEnd { substitutions: &[LISTEN, ("unix:/run/app.sock", "@APPLICATION@"), PARAMETERS, REPEAT], ..KEPT_BUFFERED };
