@@ -108,7 +108,7 @@ impl Pipe {
     /// Adds content; takes no longer than `patience` allows. A stream that grows beyond its limit fails behind what
     /// fitted.
     ///
-    /// A handler that waits is woken when half of the buffer is full. To wake it for every record would cost two changes
+    /// A handler that waits is woken when most of the buffer is full. To wake it for every record would cost two changes
     /// of threads for each: most of what an upload takes.
     pub(crate) fn push(&self, content: &[u8], patience: Patience) -> Pushed {
         let mut state = self.state.lock();
@@ -120,7 +120,7 @@ impl Pipe {
             self.push_to_spool(offset, content);
         } else {
             state.append(content);
-            if fits && !self.is_half_full(&state) {
+            if fits && state.buffered <= self.limits.buffer / 4 * 3 {
                 return if state.handler_waits { Pushed::Unseen } else { Pushed::Seen };
             }
             drop(state);
@@ -177,9 +177,9 @@ impl Pipe {
         loop {
             if let Some(chunk) = state.chunks.pop_front() {
                 state.buffered -= chunk.len();
-                let has_room = !self.is_half_full(&state);
+                let is_half_empty = state.buffered <= self.limits.buffer / 2;
                 drop(state);
-                if has_room {
+                if is_half_empty {
                     self.changed.notify_all();
                 }
                 return Ok(Some(chunk));
@@ -199,10 +199,6 @@ impl Pipe {
                 }
             }
         }
-    }
-
-    fn is_half_full(&self, state: &State) -> bool {
-        state.buffered > self.limits.buffer / 2
     }
 
     /// What the spool can spare the reader from: the handler takes a chunk, or goes away, within its patience.
@@ -315,164 +311,4 @@ fn at_most(bytes: &[u8], len: u64) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::thread;
-
-    fn pipe(buffer: usize, max_len: u64) -> Pipe {
-        Pipe::new(PipeLimits { buffer, max_len })
-    }
-
-    /// Pushes, and lets the handler see it, as a reader does before it waits.
-    fn feed(pipe: &Pipe, content: &[u8], patience: Patience) {
-        if pipe.push(content, patience) == Pushed::Unseen {
-            pipe.wake_handler();
-        }
-    }
-
-    fn read_all(pipe: &Pipe) -> (Vec<u8>, io::Result<()>) {
-        let (mut all, mut spent) = (Vec::new(), Vec::new());
-        loop {
-            match pipe.next(spent) {
-                Ok(Some(chunk)) => {
-                    all.extend_from_slice(&chunk);
-                    spent = chunk;
-                }
-                Ok(None) => return (all, Ok(())),
-                Err(error) => return (all, Err(error)),
-            }
-        }
-    }
-
-    fn failure(outcome: io::Result<()>) -> Option<BodyError> {
-        outcome.err().and_then(|error| BodyError::of(&error))
-    }
-
-    #[test]
-    fn what_is_pushed_is_read_in_order_whether_it_was_spooled_or_not() {
-        for (buffer, piece_len) in [(1 << 20, 1), (1 << 20, 1000), (100, 7), (100, 100), (1, 1), (0, 5000)] {
-            let pipe = pipe(buffer, u64::MAX);
-            let content: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
-            content.chunks(piece_len).for_each(|piece| feed(&pipe, piece, Patience::None));
-            pipe.end(End::Complete);
-            let (read, outcome) = read_all(&pipe);
-            assert!(read == content && outcome.is_ok(), "buffer {buffer}, pieces of {piece_len}");
-        }
-    }
-
-    #[test]
-    fn memory_stays_within_the_buffer() {
-        let pipe = pipe(1000, u64::MAX);
-        (0..100).for_each(|_| feed(&pipe, &[1; 300], Patience::None));
-        let state = pipe.state.lock();
-        assert_eq!((state.buffered, state.spooled.clone()), (900, 0..97 * 300));
-    }
-
-    #[test]
-    fn tiny_pushes_share_their_memory() {
-        let pipe = pipe(1 << 20, u64::MAX);
-        (0..MIN_CHUNK_LEN * 3).for_each(|_| feed(&pipe, b"x", Patience::None));
-        assert_eq!(pipe.state.lock().chunks.len(), 3);
-    }
-
-    #[test]
-    fn a_reader_and_a_handler_at_work_together_lose_nothing() {
-        for patience in [Patience::None, Patience::Brief, Patience::Endless] {
-            let pipe = Arc::new(pipe(2000, u64::MAX));
-            let handler = {
-                let pipe = pipe.clone();
-                thread::spawn(move || read_all(&pipe))
-            };
-            let content: Vec<u8> = (0..500_000u32).map(|n| (n % 253) as u8).collect();
-            content.chunks(777).for_each(|piece| feed(&pipe, piece, patience));
-            pipe.end(End::Complete);
-            let (read, outcome) = handler.join().expect("no panic");
-            assert!(read == content && outcome.is_ok(), "{patience:?}");
-        }
-    }
-
-    #[test]
-    fn a_stream_beyond_its_limit_fails_behind_what_fitted() {
-        for buffer in [1 << 20, 1] {
-            let pipe = pipe(buffer, 10);
-            feed(&pipe, b"12345678", Patience::None);
-            feed(&pipe, b"90abc", Patience::None);
-            feed(&pipe, b"def", Patience::None);
-            pipe.end(End::Complete);
-            let (read, outcome) = read_all(&pipe);
-            assert_eq!((read.as_slice(), failure(outcome)), (&b"1234567890"[..], Some(BodyError::TooLarge)));
-        }
-    }
-
-    #[test]
-    fn what_goes_beyond_the_announced_length_is_dropped() {
-        let pipe = pipe(100, 10);
-        pipe.expect(5);
-        feed(&pipe, b"1234567890abc", Patience::None);
-        feed(&pipe, b"more", Patience::None);
-        pipe.end(End::Complete);
-        let (read, outcome) = read_all(&pipe);
-        assert_eq!((read.as_slice(), outcome.is_ok()), (&b"12345"[..], true));
-    }
-
-    #[test]
-    fn a_failure_comes_behind_the_content_and_an_abort_before_it() {
-        let failed = pipe(100, 100);
-        failed.push(b"abc", Patience::None);
-        failed.end(End::Failed(BodyError::Disconnected));
-        let (read, outcome) = read_all(&failed);
-        assert_eq!((read.as_slice(), failure(outcome)), (&b"abc"[..], Some(BodyError::Disconnected)));
-        let aborted = pipe(100, 100);
-        aborted.push(b"abc", Patience::None);
-        aborted.end(End::Complete);
-        aborted.abort(BodyError::Aborted);
-        let (read, outcome) = read_all(&aborted);
-        assert_eq!((read.as_slice(), failure(outcome)), (&b""[..], Some(BodyError::Aborted)));
-    }
-
-    #[test]
-    fn only_a_stream_that_was_read_can_be_overdue() {
-        let overdue = End::Failed(BodyError::TimedOut);
-        let pipe = pipe(100, 100);
-        feed(&pipe, b"abc", Patience::None);
-        pipe.end_if_read(overdue);
-        assert!(pipe.next(Vec::new()).is_ok_and(|chunk| chunk.is_some()));
-        pipe.end_if_read(overdue);
-        assert_eq!(failure(read_all(&pipe).1), Some(BodyError::TimedOut));
-    }
-
-    #[test]
-    fn a_waiting_handler_and_a_waiting_reader_are_woken_by_the_end() {
-        let waiting = Arc::new(pipe(10, u64::MAX));
-        let handler = {
-            let pipe = waiting.clone();
-            thread::spawn(move || failure(read_all(&pipe).1))
-        };
-        waiting.abort(BodyError::Shutdown);
-        assert_eq!(handler.join().expect("no panic"), Some(BodyError::Shutdown));
-        let full = Arc::new(pipe(10, u64::MAX));
-        let reader = {
-            let pipe = full.clone();
-            thread::spawn(move || (0..3).for_each(|_| feed(&pipe, &[0; 9], Patience::Endless)))
-        };
-        full.close();
-        reader.join().expect("no panic");
-    }
-
-    #[test]
-    fn a_handler_that_waits_is_woken_for_half_a_buffer_and_not_for_every_record() {
-        let pipe = Arc::new(pipe(100, u64::MAX));
-        let handler = {
-            let pipe = pipe.clone();
-            thread::spawn(move || pipe.next(Vec::new()).expect("content").map(|chunk| chunk.len()))
-        };
-        while !pipe.state.lock().handler_waits {
-            thread::yield_now();
-        }
-        assert_eq!(pipe.push(&[1; 30], Patience::None), Pushed::Unseen);
-        assert_eq!(pipe.push(&[2; 30], Patience::None), Pushed::Seen);
-        assert_eq!(handler.join().expect("no panic"), Some(60));
-        assert_eq!(pipe.push(&[3; 30], Patience::None), Pushed::Seen, "nobody waits");
-    }
-}
+mod tests;

@@ -25,9 +25,12 @@ use crate::protocol::{
 };
 use crate::worker::Work;
 
-/// The buffer of a connection on which little arrives: a request of usual size fits, and many small ones of a connection
-/// that multiplexes. Only what was ever filled takes memory.
-const SMALL_BUFFER_LEN: usize = 16 << 10;
+/// The buffer of a connection on which little arrives: a request of usual size fits, and an idle connection holds no more
+/// than this.
+const SMALL_BUFFER_LEN: usize = 2 << 10;
+
+/// The buffer of one on which more has come before, such as many requests at once.
+const MEDIUM_BUFFER_LEN: usize = 16 << 10;
 
 /// How much is drained in any case behind the last answer. A body that was refused is larger than `max_body` by its
 /// nature, and a reset while it is still coming could cost the web server the answer.
@@ -83,6 +86,8 @@ pub(crate) struct Reader {
     decoder: Decoder,
     values: ValuesQuery,
     n_drained: u64,
+    /// How long the buffer is while no body is under way.
+    buffer_len: usize,
     /// Requests whose PARAMS are complete and that no worker was told of.
     started: Vec<Started<Arc<Exchange>>>,
     /// An input whose handler waits for content and was not told of some.
@@ -97,6 +102,7 @@ impl Reader {
             decoder: Decoder::new(),
             values: ValuesQuery::default(),
             n_drained: 0,
+            buffer_len: SMALL_BUFFER_LEN,
             started: Vec::new(),
             unseen: None,
             exchanges: Exchanges::default(),
@@ -144,7 +150,7 @@ impl Reader {
     }
 
     fn read_to_end(&mut self) -> Stop {
-        let mut buffer = Vec::with_capacity(SMALL_BUFFER_LEN);
+        let mut buffer = Vec::with_capacity(self.buffer_len);
         loop {
             buffer.clear();
             match self.read(&mut buffer) {
@@ -194,12 +200,13 @@ impl Reader {
     }
 
     /// A buffer that was filled was too small; a large one is given back once no body is under way.
-    fn resize(&self, buffer: &mut Vec<u8>) {
+    fn resize(&mut self, buffer: &mut Vec<u8>) {
         let is_small = buffer.capacity() < LARGE_BUFFER_LEN;
         if is_small && buffer.len() == buffer.capacity() {
+            self.buffer_len = MEDIUM_BUFFER_LEN;
             *buffer = take_large_buffer();
         } else if !is_small && !self.connection.with_requests(|requests| requests.awaits_input()) {
-            give_back(std::mem::replace(buffer, Vec::with_capacity(SMALL_BUFFER_LEN)));
+            give_back(std::mem::replace(buffer, Vec::with_capacity(self.buffer_len)));
         }
     }
 

@@ -41,11 +41,13 @@ struct Known<'a> {
     server_protocol: Option<SharedValue<'a>>,
 }
 
+/// About how many meta-variables are no headers: the room for headers is guessed, because to count them takes longer.
+const USUAL_VARIABLES: usize = 16;
+
 /// Reads the head of a request.
 pub(crate) fn read_head(params: &Params) -> Result<RequestHead, BadRequest> {
     let mut known = Known::default();
-    let n_headers = params.iter().filter(|(name, _)| name.starts_with(b"HTTP_")).count();
-    let mut headers = HeaderMap::with_capacity((n_headers + 2).min(64));
+    let mut headers = HeaderMap::with_capacity(params.len().saturating_sub(USUAL_VARIABLES).min(64));
     for (name, value) in params.iter_shared() {
         match name.strip_prefix(b"HTTP_") {
             Some(header) => put_header(&mut headers, header, value)?,
