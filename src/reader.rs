@@ -52,34 +52,6 @@ impl Job for ConnectionJob {
     }
 }
 
-fn wake_handler(unseen: &mut Option<(Arc<Exchange>, Stream)>) {
-    if let Some((exchange, stream)) = unseen.take() {
-        exchange.input(stream).wake_handler();
-    }
-}
-
-/// Why a reader stopped reading.
-#[derive(Debug)]
-enum Stop {
-    /// The peer closed the connection, or its sending side.
-    EndOfStream,
-    Lost(io::Error),
-    Violation(ProtocolError),
-    /// The peer went on sending what nobody wants, longer than a body could be.
-    Flood,
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Stop::EndOfStream => f.write_str("the web server sends no more"),
-            Stop::Lost(error) => write!(f, "lost: {error}"),
-            Stop::Violation(error) => write!(f, "the web server broke the protocol: {error}"),
-            Stop::Flood => f.write_str("the web server does not stop sending what nobody wants"),
-        }
-    }
-}
-
 /// What whoever reads a connection alone has of it.
 pub(crate) struct Reader {
     connection: Arc<Connection>,
@@ -364,6 +336,34 @@ impl Reader {
             1 => Patience::Endless,
             _ if self.connection.with_requests(|requests| requests.len()) == 1 => Patience::Brief,
             _ => Patience::None,
+        }
+    }
+}
+
+fn wake_handler(unseen: &mut Option<(Arc<Exchange>, Stream)>) {
+    if let Some((exchange, stream)) = unseen.take() {
+        exchange.input(stream).wake_handler();
+    }
+}
+
+/// Why a reader stopped reading.
+#[derive(Debug)]
+enum Stop {
+    /// The peer closed the connection, or its sending side.
+    EndOfStream,
+    Lost(io::Error),
+    Violation(ProtocolError),
+    /// The peer went on sending what nobody wants, longer than a body could be.
+    Flood,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::EndOfStream => f.write_str("the web server sends no more"),
+            Stop::Lost(error) => write!(f, "lost: {error}"),
+            Stop::Violation(error) => write!(f, "the web server broke the protocol: {error}"),
+            Stop::Flood => f.write_str("the web server does not stop sending what nobody wants"),
         }
     }
 }

@@ -79,9 +79,6 @@ const ONE: &[Target] =
 const NGINX: &[Target] = &[Target { value: "requests_per_second", of: Some("libfcgi"), bound: Bound::AtLeast(1.0) }];
 const BODIES: &[Target] = &[cpu("libfcgi", 0.9)];
 
-/// Beyond 128 requests at once, 64 on workers and 64 in the queue, the defaults refuse.
-const QUEUE_OF_256: &[&str] = &["--queue", "256"];
-
 const BASE: Cell = Cell {
     key: "",
     title: "",
@@ -104,7 +101,6 @@ pub(crate) const CELLS: &[Cell] = &[
         key: "kept-256",
         title: "256 kept connections: CPU µs",
         connections: 256,
-        demo: QUEUE_OF_256,
         targets: KEPT,
         ..BASE
     },
@@ -144,7 +140,6 @@ pub(crate) const CELLS: &[Cell] = &[
         title: "a connection per request, 256 at once: CPU µs",
         connections: 256,
         load: &["--closed"],
-        demo: QUEUE_OF_256,
         targets: CLOSED,
         ..BASE
     },
@@ -218,7 +213,7 @@ pub(crate) const CELLS: &[Cell] = &[
         title: "256 kept connections, 8 workers: slowest connection / mean",
         connections: 256,
         threads: Some(8),
-        demo: &["--workers", "8", "--queue", "256"],
+        demo: &["--workers", "8"],
         shown: Shown { value: "slowest_to_mean", decimals: 2, has_ratio: false },
         targets: &[Target { value: "slowest_to_mean", of: None, bound: Bound::AtLeast(0.5) }],
         ..BASE
