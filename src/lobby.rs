@@ -82,3 +82,94 @@ impl Lobby {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::{self, Handlers};
+    use crate::metrics::Metrics;
+    use crate::protocol::{put_end_of_stream, put_pair, put_record, RecordType};
+    use crate::settings::Settings;
+    use crate::shared::Shared;
+    use crate::socket::Socket;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    const KEEP_CONN: u8 = 1;
+
+    /// A server, its lobby, and the far end of a connection on which a request has come.
+    struct Bench {
+        server: Arc<Shared>,
+        lobby: Lobby,
+        peer: UnixStream,
+    }
+
+    impl Bench {
+        fn new(flags: u8) -> Bench {
+            let responder = Some(handler::responder(|_request| http::Response::new("answer")));
+            let handlers = Handlers { responder, ..Handlers::default() };
+            let server = Shared::start(Settings::default(), handlers, Metrics::default());
+            let (mut peer, ours) = UnixStream::pair().expect("a pair");
+            peer.write_all(&request(flags)).expect("written");
+            let mut lobby = Lobby::new();
+            lobby.admit(Connection::new(&server, Socket::Unix(ours), false));
+            server.workers.wake();
+            Bench { server, lobby, peer }
+        }
+
+        /// Waits until the connection is seen to end with its peer.
+        fn hang_up(self) {
+            drop(self.peer);
+            wait_until_gone(&self.server);
+        }
+    }
+
+    /// A worker may have it for a moment longer than its peer.
+    fn wait_until_gone(server: &Shared) {
+        while server.connections.len() > 0 {
+            thread::yield_now();
+        }
+    }
+
+    fn request(flags: u8) -> Vec<u8> {
+        let (mut records, mut params) = (Vec::new(), Vec::new());
+        put_pair(&mut params, b"REQUEST_METHOD", b"GET");
+        put_record(&mut records, RecordType::BeginRequest, 1, &[0, 1, flags, 0, 0, 0, 0, 0]);
+        put_record(&mut records, RecordType::Params, 1, &params);
+        put_end_of_stream(&mut records, RecordType::Params, 1);
+        put_end_of_stream(&mut records, RecordType::Stdin, 1);
+        records
+    }
+
+    #[test]
+    fn a_connection_that_has_all_is_answered_and_goes_with_its_peer() {
+        let Bench { server, mut lobby, mut peer } = Bench::new(0);
+        let mut answer = Vec::new();
+        peer.read_to_end(&mut answer).expect("the end behind the answer");
+        assert!(answer.windows(6).any(|window| window == b"answer"));
+        lobby.let_go();
+        assert_eq!((lobby.waiting.len(), server.connections.len()), (1, 1), "the peer is still there");
+        drop(peer);
+        lobby.let_go();
+        assert!(lobby.waiting.is_empty() && server.readers.n_threads() == 0, "no reader was needed");
+        wait_until_gone(&server);
+    }
+
+    #[test]
+    fn a_connection_that_lasts_gets_its_reader() {
+        let mut bench = Bench::new(0);
+        let (until, _) = bench.lobby.waiting[0];
+        assert_eq!(bench.lobby.look_after(until - STAY / 2), Some(STAY / 2));
+        assert_eq!(bench.lobby.look_after(until), None);
+        assert_eq!((bench.lobby.waiting.len(), bench.server.readers.n_threads()), (0, 1));
+        bench.hang_up();
+    }
+
+    #[test]
+    fn a_kept_connection_gets_its_reader_at_once() {
+        let bench = Bench::new(KEEP_CONN);
+        assert_eq!((bench.lobby.waiting.len(), bench.server.readers.n_threads()), (0, 1));
+        bench.hang_up();
+    }
+}

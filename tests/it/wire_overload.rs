@@ -220,15 +220,3 @@ fn who_keeps_within_workers_and_queue_is_never_refused() {
         });
     }
 }
-
-#[test]
-fn one_connection_after_the_other_is_never_one_too_many() {
-    over_both(&["--max-connections", "1"], |demo| {
-        for n in 0..100 {
-            let mut connection = demo.connect();
-            connection.request(1).get("/hello").closing().send();
-            assert_eq!(connection.answer(1).text(), "hello, world\n", "connection {n}");
-            connection.assert_closed();
-        }
-    });
-}
