@@ -15,8 +15,8 @@ use crate::metrics::{Metrics, RunningRequest};
 use crate::pipe::{End, Pipe, PipeLimits};
 use crate::protocol::{Role, Stream};
 
-/// The largest buffer that is kept for the PARAMS of the next request: an idle connection holds no more than this.
-const KEPT_PARAMS_LEN: usize = 4 << 10;
+/// The largest buffer that an idle connection keeps for the PARAMS of its next request.
+pub(crate) const KEPT_PARAMS_LEN: usize = 4 << 10;
 
 /// One request, from BEGIN_REQUEST to END_REQUEST.
 #[derive(Debug)]
@@ -59,10 +59,7 @@ impl Exchange {
     pub(crate) fn renew(&mut self, next: Exchange) -> Vec<u8> {
         let buffer = self.params.take().and_then(Params::into_buffer).unwrap_or_default();
         *self = next;
-        match buffer.capacity() {
-            0..=KEPT_PARAMS_LEN => buffer,
-            _ => Vec::new(),
-        }
+        buffer
     }
 
     /// The meta-variables; none before a worker has read them.
@@ -205,6 +202,11 @@ impl Exchanges {
         (exchange, Vec::new())
     }
 
+    /// Leaves the exchange to those who have it, with all the memory that its PARAMS take.
+    pub(crate) fn forget(&mut self, exchange: &Arc<Exchange>) {
+        self.used.retain(|used| !Arc::ptr_eq(used, exchange));
+    }
+
     fn keep(&mut self, exchange: Arc<Exchange>) {
         if self.used.len() < Self::MAX_USED {
             self.used.push_back(exchange);
@@ -335,6 +337,10 @@ mod tests {
         drop((first, second));
         let again = [next(), next()].map(|exchange| Arc::as_ptr(&exchange));
         assert!(again.iter().all(|address| addresses.contains(address)), "{addresses:?} {again:?}");
+        let large = next();
+        exchanges.forget(&large);
+        assert!(exchanges.used.iter().all(|used| !Arc::ptr_eq(used, &large)));
+        let mut next = || exchanges.next(exchange(Role::Responder)).0;
         let many: Vec<_> = (0..3 * Exchanges::MAX_USED).map(|_| next()).collect();
         assert_eq!(exchanges.used.len(), Exchanges::MAX_USED);
         assert!(many.iter().all(|exchange| exchange.reason().is_none()));

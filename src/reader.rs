@@ -14,7 +14,7 @@ use log::{debug, error, trace, warn};
 use crate::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
 use crate::cancellation::CancelReason;
 use crate::connection::Connection;
-use crate::exchange::{Exchange, Exchanges};
+use crate::exchange::{Exchange, Exchanges, KEPT_PARAMS_LEN};
 use crate::metrics::Counter;
 use crate::outbox::{Part, Posted};
 use crate::pipe::{End, Patience, Pushed};
@@ -252,6 +252,9 @@ impl Reader {
     /// Workers are told when what was read is used up: the request then has its whole body, if that came with it. What
     /// one read brings fits the buffer of a body, or else a worker must be there to take it.
     fn start(&mut self, started: Started<Arc<Exchange>>) {
+        if started.params.capacity() > KEPT_PARAMS_LEN {
+            self.exchanges.forget(&started.handle);
+        }
         self.started.push(started);
         if self.connection.server.settings.body_buffer < LARGE_BUFFER_LEN {
             self.submit_started();

@@ -70,6 +70,24 @@ fn large_answers_that_nobody_reads_cost_little_and_end_by_the_write_timeout() {
 }
 
 #[test]
+fn an_idle_connection_keeps_nothing_of_a_request_that_was_large() {
+    const LEN: usize = 900 << 10;
+    for listen in [Listen::Unix, Listen::Tcp] {
+        let program = Program::start(Setup { listen, ..Setup::default() });
+        let mut idle: Vec<_> = (0..32).map(|_| program.connect()).collect();
+        assert_hello(&mut idle[0], 1);
+        let before = program.peak_kib();
+        for connection in &mut idle {
+            connection.request(1).get("/hello").param("LONG", &"x".repeat(LEN)).send();
+            assert_eq!(connection.answer(1).text(), "hello, world\n");
+        }
+        // Room for what the allocator keeps, but not for what all of them would.
+        let grown = program.peak_kib().saturating_sub(before);
+        assert!(grown < (idle.len() * LEN / 4) as u64 >> 10, "it grew by {grown} KiB");
+    }
+}
+
+#[test]
 fn every_one_of_65535_begun_requests_gets_an_answer() {
     over_both(&[], |demo| {
         let mut connection = demo.connect();
