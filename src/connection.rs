@@ -1,7 +1,7 @@
 //! One connection from a web server: the map of its requests, its outbox, and how requests and connection end.
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     pub(crate) socket: Socket,
     pub(crate) outbox: Outbox,
     requests: Mutex<Demux<Arc<Exchange>>>,
+    /// How many of its requests wait for a worker.
+    pub(crate) n_waiting: AtomicUsize,
     pub(crate) server: Arc<Shared>,
     pub(crate) times: Times,
 }
@@ -50,7 +52,9 @@ impl Connection {
         }
         let times = Times { activity: AtomicU64::new(server.millis(Instant::now())), ..Times::default() };
         let (outbox, requests) = (Outbox::new(server.metrics.clone()), Mutex::new(requests));
-        let connection = Arc::new(Connection { number, socket, outbox, requests, server: server.clone(), times });
+        let (server, n_waiting) = (server.clone(), AtomicUsize::new(0));
+        let connection = Arc::new(Connection { number, socket, outbox, requests, n_waiting, server, times });
+        let server = &connection.server;
         server.metrics.count(Counter::ConnectionOpened);
         server.connections.add(number, &connection);
         debug!("connection {number}: open");
@@ -99,9 +103,18 @@ impl Connection {
         }
     }
 
+    /// The right to answer a request, with its PARAMS, while it waits for a worker.
+    pub(crate) fn claim(&self, exchange: &Exchange) -> Option<Vec<u8>> {
+        let params = exchange.claim();
+        if params.is_some() {
+            self.n_waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        params
+    }
+
     /// Takes a request out of the map if it waits for a worker, and out of the worker's way.
     pub(crate) fn complete_waiting(&self, ticket: Ticket, exchange: &Exchange) -> Option<Completed> {
-        exchange.claim()?;
+        self.claim(exchange)?;
         self.server.workers.give_up_place();
         self.server.metrics.count(Counter::GivenUp);
         self.complete(ticket)
@@ -180,6 +193,24 @@ impl Connection {
             self.start_draining();
         }
         refusal_records(refused.id, refused.refusal)
+    }
+
+    /// Leaves the end of an answer to be sent with the next, if one is due at once and somebody will see to it even if
+    /// it is not; whether that is so.
+    pub(crate) fn leave(self: &Arc<Self>, records: &[u8], part: Part) -> bool {
+        if self.n_waiting.load(Ordering::Relaxed) == 0 || !self.outbox.leave(records, part) {
+            return false;
+        }
+        self.server.unsent.add(self);
+        if !self.server.workers.is_waking() {
+            self.server.unsent.send();
+        }
+        true
+    }
+
+    /// Sends what was left.
+    pub(crate) fn send_left(self: &Arc<Self>) {
+        self.post(b"", Part::Some);
     }
 
     /// Sends without waiting.

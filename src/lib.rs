@@ -47,6 +47,7 @@ mod spool;
 mod systemd;
 mod threads;
 mod unix_socket;
+mod unsent;
 mod worker;
 
 pub use answer::BodyWriter;

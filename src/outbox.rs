@@ -90,12 +90,25 @@ impl Outbox {
         }
         outgoing.begin_write();
         outgoing.count(part);
+        let left = std::mem::take(&mut outgoing.queued);
         let is_last = outgoing.is_over() && !outgoing.cut;
         drop(outgoing);
-        // Whoever had the turn before has sent what was queued, so that these are the next bytes.
-        let sent = if is_last { socket.write_last(bytes) } else { socket.write_all(bytes) };
-        self.count_sent(&sent, len);
+        let sent = match left.is_empty() {
+            true => write(socket, bytes, is_last),
+            false => write(socket, &[&[&left[..]], bytes].concat(), is_last),
+        };
+        self.count_sent(&sent, left.len() + len);
         self.end_turn(socket, sent)
+    }
+
+    /// Leaves whole records for whoever sends next, and it must be seen to that somebody does; whether there was room.
+    pub(crate) fn leave(&self, bytes: &[u8], part: Part) -> bool {
+        let mut outgoing = self.outgoing.lock();
+        let has_room = !outgoing.closed && outgoing.queued.len() + bytes.len() <= MAX_QUEUED / 4;
+        if has_room {
+            outgoing.queue(&[bytes], part);
+        }
+        has_room
     }
 
     /// Sends whole records without ever blocking, if there is room.
@@ -221,6 +234,13 @@ impl Outbox {
     }
 }
 
+fn write(socket: &Socket, bytes: &[&[u8]], is_last: bool) -> io::Result<()> {
+    match is_last {
+        true => socket.write_last(bytes),
+        false => socket.write_all(bytes),
+    }
+}
+
 impl Outgoing {
     fn begin_write(&mut self) {
         self.is_taken = true;
@@ -318,6 +338,24 @@ mod tests {
         assert!(received[posted * piece.len() - 1..].starts_with(b"xbehindyy") && received.ends_with(b"yy"));
         flusher.join().expect("flushed");
         assert_eq!([8, 9].map(|n| outbox.is_stuck(start + n * second, second)), [false, false]);
+    }
+
+    #[test]
+    fn what_was_left_leaves_with_what_is_sent_next_and_counts() {
+        let (socket, mut theirs) = pair();
+        let outbox = Outbox::default();
+        assert!(outbox.leave(b"one, ", Part::Last(None)));
+        theirs.set_nonblocking(true).expect("set");
+        assert!(theirs.read(&mut [0; 8]).is_err(), "nothing was sent");
+        theirs.set_nonblocking(false).expect("set");
+        outbox.send(&socket, &[b"two", b", "], Part::Last(None)).expect("sent");
+        assert!(outbox.leave(b"three", Part::Last(Some(CloseAfter(3)))));
+        assert!(!outbox.leave(&[0; MAX_QUEUED / 4], Part::Some), "no room");
+        assert_eq!(outbox.post(&socket, b"", Part::Some), Posted::Done);
+        let mut received = String::new();
+        theirs.read_to_string(&mut received).expect("the end");
+        assert_eq!(received, "one, two, three");
+        assert!(!outbox.leave(b"late", Part::Some), "closed");
     }
 
     #[test]

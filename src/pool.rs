@@ -86,6 +86,7 @@ pub(crate) struct Pool<J> {
 struct Shared<J> {
     name: &'static str,
     limits: PoolLimits,
+    on_look: Box<dyn Fn() + Send + Sync>,
     sender: Sender<J>,
     receiver: Receiver<J>,
     places: Places,
@@ -124,12 +125,14 @@ impl<J> Clone for Pool<J> {
 }
 
 impl<J: Job> Pool<J> {
-    pub(crate) fn new(name: &'static str, limits: PoolLimits) -> Pool<J> {
+    /// `on_look` is called by every thread that was woken, when it looks for its first job.
+    pub(crate) fn new(name: &'static str, limits: PoolLimits, on_look: impl Fn() + Send + Sync + 'static) -> Pool<J> {
         let (sender, receiver) = unbounded();
         Pool {
             shared: Arc::new(Shared {
                 name,
                 limits,
+                on_look: Box::new(on_look),
                 sender,
                 receiver,
                 places: Places::default(),
@@ -165,6 +168,11 @@ impl<J: Job> Pool<J> {
         if !self.shared.receiver.is_empty() {
             self.shared.wake();
         }
+    }
+
+    /// Whether a thread is being woken. Then whatever was done before this call is done before `on_look` is called.
+    pub(crate) fn is_waking(&self) -> bool {
+        self.shared.threads.lock().waking
     }
 
     /// A job that was submitted need not be done: its place is free at once. The thread that meets it must call
@@ -242,40 +250,40 @@ impl<J: Job> Shared<J> {
             let mut threads = self.threads.lock();
             threads.waking = false;
             threads.n_threads -= 1;
+            drop(threads);
+            (self.on_look)();
         }
     }
 
     /// The life of a thread.
     fn work(self: Arc<Self>) {
         let me = Arc::new(Sleeper { thread: thread::current(), call: AtomicU8::new(0) });
-        let mut was_woken = true;
-        loop {
-            while let Ok(job) = self.receiver.try_recv() {
-                if std::mem::take(&mut was_woken) {
-                    self.pass_on_waking();
-                }
-                job.run(Place { places: &self.places, is_taken: true });
+        let mut rest = Rest::Woken;
+        while rest != Rest::Over {
+            let mut job = self.receiver.try_recv().ok();
+            if rest == Rest::Woken {
+                self.pass_on_waking();
             }
-            match self.rest(&me, was_woken) {
-                Rest::Over => return,
-                Rest::MoreWork => was_woken = false,
-                Rest::Woken => was_woken = true,
+            while let Some(next) = job {
+                next.run(Place { places: &self.places, is_taken: true });
+                job = self.receiver.try_recv().ok();
             }
+            rest = self.rest(&me);
         }
     }
 
-    /// A woken thread has its first job: if there are more, another thread may take them.
+    /// A woken thread has looked for its first job: if there are more, another thread may take them.
     fn pass_on_waking(self: &Arc<Self>) {
         self.threads.lock().waking = false;
+        (self.on_look)();
         if !self.receiver.is_empty() {
             self.wake();
         }
     }
 
     /// Sleeps until woken.
-    fn rest(&self, me: &Arc<Sleeper>, was_woken: bool) -> Rest {
+    fn rest(&self, me: &Arc<Sleeper>) -> Rest {
         let mut threads = self.threads.lock();
-        threads.waking &= !was_woken;
         // Who sends a job afterwards finds this thread among the idle.
         if !self.receiver.is_empty() {
             return Rest::MoreWork;
@@ -296,6 +304,7 @@ impl<J: Job> Shared<J> {
 }
 
 /// How a thread's rest came to an end.
+#[derive(PartialEq, Eq)]
 enum Rest {
     MoreWork,
     Woken,
@@ -320,147 +329,4 @@ impl Sleeper {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crossbeam_channel::bounded;
-
-    const LIMITS: PoolLimits = PoolLimits { threads: 3, waiting: 2, stack_len: 64 << 10 };
-
-    impl<F: FnOnce() + Send + 'static> Job for F {
-        fn run(self, _: Place<'_>) {
-            self();
-        }
-    }
-
-    type BoxJob = Box<dyn FnOnce() + Send>;
-
-    fn pool(limits: PoolLimits) -> Pool<BoxJob> {
-        Pool::new("test", limits)
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(30)
-    }
-
-    #[test]
-    fn jobs_beyond_the_threads_and_places_come_back() {
-        let (pool, (release, blocked)) = (pool(LIMITS), bounded::<()>(0));
-        let submit = |pool: &Pool<BoxJob>| {
-            let blocked = blocked.clone();
-            pool.submit(|| Box::new(move || assert!(blocked.recv().is_ok())))
-        };
-        let accepted: Vec<bool> = (0..7).map(|_| submit(&pool)).collect();
-        assert_eq!(accepted, [true, true, true, true, true, false, false]);
-        (0..5).for_each(|_| release.send(()).expect("a blocked job"));
-        pool.stop();
-        assert!(pool.wait_until_ended(soon()));
-    }
-
-    #[test]
-    fn a_place_that_is_given_up_is_free_but_not_without_end() {
-        let limits = PoolLimits { threads: 1, waiting: 1, ..LIMITS };
-        let (pool, (release, blocked)) = (Pool::<GivenUp>::new("test", limits), bounded::<()>(0));
-        assert!(pool.submit(|| GivenUp(Some(blocked))));
-        let n_given_up =
-            (0..2 * MAX_GIVEN_UP).take_while(|_| pool.submit(|| GivenUp(None))).map(|_| pool.give_up_place());
-        assert_eq!(n_given_up.count() as isize, MAX_GIVEN_UP);
-        release.send(()).expect("a blocked job");
-        pool.stop();
-        assert!(pool.wait_until_ended(soon()));
-        let places = &pool.shared.places;
-        assert_eq!((places.taken.load(Ordering::Relaxed), places.given_up.load(Ordering::Relaxed)), (0, 0));
-    }
-
-    /// Waits, or is one that nobody wants.
-    struct GivenUp(Option<Receiver<()>>);
-
-    impl Job for GivenUp {
-        fn run(self, place: Place<'_>) {
-            match self.0 {
-                Some(blocked) => assert!(blocked.recv().is_ok()),
-                None => place.was_given_up(),
-            }
-        }
-    }
-
-    #[test]
-    fn all_threads_work_at_once_when_jobs_block() {
-        let (pool, barrier) = (pool(LIMITS), Arc::new(std::sync::Barrier::new(4)));
-        for _ in 0..100 {
-            for _ in 0..3 {
-                let barrier = barrier.clone();
-                let wait = move || assert!([true, false].contains(&barrier.wait().is_leader()));
-                assert!(pool.submit(|| Box::new(wait)));
-            }
-            // Passes only when three jobs wait at the same time.
-            barrier.wait();
-            while pool.shared.places.taken.load(Ordering::Relaxed) > 0 {
-                thread::yield_now();
-            }
-        }
-        assert_eq!(pool.shared.threads.lock().n_threads, 3);
-    }
-
-    #[test]
-    fn no_job_is_lost_however_submitters_and_threads_interleave() {
-        let limits = PoolLimits { threads: 4, waiting: usize::MAX, stack_len: 64 << 10 };
-        let (pool, done) = (pool(limits), Arc::new(AtomicIsize::new(0)));
-        let submitters: Vec<_> = (0..4)
-            .map(|_| {
-                let (pool, done) = (pool.clone(), done.clone());
-                thread::spawn(move || {
-                    for n in 0..5000 {
-                        let done = done.clone();
-                        let count = move || assert!(done.fetch_add(1, Ordering::Relaxed) >= 0);
-                        assert!(pool.submit(|| Box::new(count)));
-                        if n % 7 == 0 {
-                            thread::yield_now();
-                        }
-                    }
-                })
-            })
-            .collect();
-        submitters.into_iter().for_each(|submitter| submitter.join().expect("no panic"));
-        pool.stop();
-        assert!(pool.wait_until_ended(soon()));
-        assert_eq!(done.load(Ordering::Relaxed), 20_000);
-    }
-
-    #[test]
-    fn threads_that_were_not_needed_between_two_trims_end() {
-        let pool = pool(LIMITS);
-        let run_at_once = |n_jobs: usize| {
-            let barrier = Arc::new(std::sync::Barrier::new(n_jobs));
-            for _ in 0..n_jobs {
-                let barrier = barrier.clone();
-                let wait = move || {
-                    barrier.wait();
-                };
-                assert!(pool.submit(|| Box::new(wait)));
-            }
-            let is_quiet = |threads: &Threads| threads.idle.len() == threads.n_threads && !threads.waking;
-            while pool.shared.places.taken.load(Ordering::Relaxed) > 0 || !is_quiet(&pool.shared.threads.lock()) {
-                thread::yield_now();
-            }
-        };
-        run_at_once(3);
-        pool.trim();
-        assert_eq!(pool.n_threads(), 3, "all were needed");
-        run_at_once(1);
-        pool.trim();
-        assert_eq!(pool.n_threads(), 1);
-        run_at_once(3);
-        pool.trim();
-        assert_eq!(pool.n_threads(), 3, "they come back");
-    }
-
-    #[test]
-    fn a_stopped_pool_ends_its_idle_threads() {
-        let pool = pool(LIMITS);
-        let (sender, receiver) = bounded(1);
-        assert!(pool.submit(|| Box::new(move || assert!(sender.send(()).is_ok()))));
-        receiver.recv().expect("it ran");
-        pool.stop();
-        assert!(pool.wait_until_ended(soon()));
-    }
-}
+mod tests;

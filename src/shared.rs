@@ -17,6 +17,7 @@ use crate::pool::{Pool, PoolLimits};
 use crate::protocol::{Capabilities, Limits, Role};
 use crate::reader::ConnectionJob;
 use crate::settings::Settings;
+use crate::unsent::Unsent;
 use crate::worker::Work;
 
 /// Handlers are the users' code: they get what the main thread of a program usually has.
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) capabilities: Capabilities,
     pub(crate) workers: Pool<Work>,
     pub(crate) readers: Pool<ConnectionJob>,
+    pub(crate) unsent: Arc<Unsent>,
     pub(crate) connections: Registry,
     started: Instant,
     draining: AtomicBool,
@@ -57,11 +59,16 @@ impl Shared {
         let workers = PoolLimits { threads: settings.workers, waiting: settings.queue, stack_len: WORKER_STACK_LEN };
         // A connection has one reader, and now and then a thread that flushes to a slow peer.
         let readers = PoolLimits { threads: connections.saturating_mul(2), waiting: 0, stack_len: READER_STACK_LEN };
+        let unsent = Arc::new(Unsent::default());
         Shared {
             limits: settings.demux_limits(handlers.roles()),
             capabilities: settings.capabilities(),
-            workers: Pool::new("fcgi-worker", workers),
-            readers: Pool::new("fcgi-reader", readers),
+            workers: Pool::new("fcgi-worker", workers, {
+                let unsent = unsent.clone();
+                move || unsent.send()
+            }),
+            readers: Pool::new("fcgi-reader", readers, || {}),
+            unsent,
             connections: Registry::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),

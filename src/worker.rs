@@ -47,7 +47,7 @@ impl Job for Work {
     fn run(self, place: Place<'_>) {
         let Work { connection, ticket, role, exchange } = self;
         // A request that was ended while it waited is over, and its place was given up then.
-        let Some(params) = exchange.claim() else { return place.was_given_up() };
+        let Some(params) = connection.claim(&exchange) else { return place.was_given_up() };
         connection.server.metrics.count(Counter::Taken);
         let turn = AssertUnwindSafe(|| {
             answer(Turn { connection: &connection, exchange: &exchange, role }, ticket, params, place)
@@ -219,7 +219,10 @@ impl Turn<'_> {
         let records = answer.into_end(ProtocolStatus::RequestComplete, app_status);
         self.count(Counter::Completed);
         if let Some(completed) = self.connection.complete(ticket) {
-            self.send_last(&records, Part::Last(completed.close));
+            let part = Part::Last(completed.close);
+            if !self.connection.leave(&records, part) {
+                self.send_last(&records, part);
+            }
         }
         records
     }

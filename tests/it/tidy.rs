@@ -32,7 +32,7 @@ const LAYERS: [&[&str]; 5] = [
         "peers",
         "refusal",
     ],
-    &["accept", "lobby", "reader", "connection", "worker", "clock", "shared"],
+    &["accept", "lobby", "unsent", "reader", "connection", "worker", "clock", "shared"],
     &["server", "running", "signals", "cgi_program", "lib", "fuzzing", "benchmarking"],
 ];
 

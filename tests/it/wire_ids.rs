@@ -175,6 +175,26 @@ fn a_slow_sibling_does_not_hold_up_a_fast_one() {
 }
 
 #[test]
+fn a_slow_request_holds_up_none_that_came_in_the_same_write() {
+    for workers in ["2", "64"] {
+        over_both(&["--workers", workers], |demo| {
+            let mut connection = demo.connect();
+            for slow in 1..=16 {
+                let target = |id| if id == slow { "/wait-abort" } else { "/hello" };
+                let burst: Vec<_> = (1..=16).map(|id| Request::detached(id).get(target(id)).bytes()).collect();
+                connection.send(&burst.concat());
+                for id in (1..=16).filter(|id| *id != slow) {
+                    assert_eq!(connection.answer(id).text(), "hello, world\n", "{id} beside {slow}");
+                }
+                assert!(connection.is_active(slow));
+                connection.abort(slow);
+                connection.ending(slow);
+            }
+        });
+    }
+}
+
+#[test]
 fn a_body_that_nobody_reads_holds_up_nobody() {
     over_both(&[], |demo| {
         let mut connection = demo.connect();
