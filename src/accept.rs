@@ -1,4 +1,4 @@
-//! The thread that takes connections and hands them to readers.
+//! The thread that takes connections and hands them to readers, and looks after those in the lobby.
 
 use std::io;
 use std::os::unix::net::UnixStream;

@@ -230,7 +230,7 @@ impl fmt::Debug for FilterData {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::pipe::{End, Patience, PipeLimits};
+    use crate::pipe::{End, Patience, PipeLimits, Pushed};
     use crate::protocol::Role;
     use std::time::Instant;
 
@@ -238,7 +238,7 @@ mod tests {
         let limits = PipeLimits { buffer: 1000, max_len: 1000 };
         let exchange = Exchange::new(Role::Filter, limits, 0, Metrics::default(), Instant::now());
         for stream in [Stream::Stdin, Stream::Data] {
-            exchange.input(stream).push(pushed, Patience::None);
+            assert_eq!(exchange.input(stream).push(pushed, Patience::None), Pushed::Seen);
             end.into_iter().for_each(|end| exchange.input(stream).end(end));
         }
         Arc::new(exchange)
@@ -278,8 +278,8 @@ mod tests {
     fn what_comes_after_a_dropped_body_is_not_kept() {
         let exchange = exchange(b"one", None);
         drop(Body::new(exchange.clone(), None));
-        exchange.input(Stream::Stdin).push(&[0; 500], Patience::Endless);
-        exchange.input(Stream::Stdin).push(&[0; 5000], Patience::Endless);
+        assert_eq!(exchange.input(Stream::Stdin).push(&[0; 500], Patience::Endless), Pushed::Seen);
+        assert_eq!(exchange.input(Stream::Stdin).push(&[0; 5000], Patience::Endless), Pushed::Seen);
     }
 
     #[test]

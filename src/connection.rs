@@ -25,7 +25,7 @@ pub(crate) struct Connection {
     pub(crate) outbox: Outbox,
     requests: Mutex<Demux<Arc<Exchange>>>,
     /// How many of its requests wait for a worker.
-    pub(crate) n_waiting: AtomicUsize,
+    n_waiting: AtomicUsize,
     pub(crate) server: Arc<Shared>,
     pub(crate) times: Times,
 }
@@ -101,6 +101,12 @@ impl Connection {
             CancelReason::Disconnected => None,
             _ => self.complete_waiting(ticket, exchange),
         }
+    }
+
+    /// Lets a request wait for a worker, which will [claim](Self::claim) it.
+    pub(crate) fn offer(&self, exchange: &Exchange, params: Vec<u8>) {
+        self.n_waiting.fetch_add(1, Ordering::Relaxed);
+        exchange.offer(params);
     }
 
     /// The right to answer a request, with its PARAMS, while it waits for a worker.

@@ -295,7 +295,7 @@ impl io::Write for Stderr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipe::Patience;
+    use crate::pipe::{Patience, Pushed};
 
     fn exchange(role: Role) -> Exchange {
         Exchange::new(role, PipeLimits { buffer: 100, max_len: 100 }, 10, Metrics::default(), Instant::now())
@@ -314,7 +314,7 @@ mod tests {
     fn nothing_of_a_request_is_left_for_the_next_one_but_a_buffer() {
         let mut renewed = exchange(Role::Filter);
         renewed.set_params(Params::from_iter([("HTTP_COOKIE", "secret")]));
-        renewed.input(Stream::Stdin).push(b"secret", Patience::None);
+        assert_eq!(renewed.input(Stream::Stdin).push(b"secret", Patience::None), Pushed::Seen);
         renewed.add_stderr(b"secret");
         renewed.offer(b"secret".to_vec());
         renewed.cancel(CancelReason::Aborted);
@@ -371,7 +371,7 @@ mod tests {
     fn a_half_closed_peer_still_gets_its_complete_body_read_and_its_answer() {
         let exchange = exchange(Role::Responder);
         let stdin = exchange.input(Stream::Stdin);
-        stdin.push(b"all", Patience::None);
+        assert_eq!(stdin.push(b"all", Patience::None), Pushed::Seen);
         stdin.end(End::Complete);
         assert!(exchange.cancel(CancelReason::Disconnected));
         assert_eq!(stdin.next(Vec::new()).expect("readable"), Some(b"all".to_vec()));
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn an_aborted_request_neither_reads_nor_writes() {
         let exchange = exchange(Role::Filter);
-        exchange.input(Stream::Data).push(b"data", Patience::None);
+        assert_eq!(exchange.input(Stream::Data).push(b"data", Patience::None), Pushed::Seen);
         assert!(exchange.cancel(CancelReason::Aborted));
         assert!(!exchange.cancel(CancelReason::Disconnected));
         assert!(exchange.input(Stream::Stdin).next(Vec::new()).is_err());

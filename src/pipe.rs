@@ -79,6 +79,7 @@ struct State {
 
 /// Whether the handler can know of what was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a handler that was not woken sleeps until somebody wakes it"]
 pub(crate) enum Pushed {
     Seen,
     /// It waits for content, and was not woken for this little: somebody must call [`Pipe::wake_handler`] before doing

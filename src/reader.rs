@@ -288,8 +288,7 @@ impl Reader {
         let Started { ticket, role, params, handle: exchange } = started;
         let has_place = connection.server.workers.add(|| {
             connection.server.metrics.count(Counter::Submitted);
-            connection.n_waiting.fetch_add(1, Ordering::Relaxed);
-            exchange.offer(params);
+            connection.offer(&exchange, params);
             Work { connection: connection.clone(), ticket, role, exchange }
         });
         match has_place {

@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// How many handlers may run at once, each on a thread of its own; 64 by default, at least 1. Threads are
-    /// started on demand and end after 10 idle seconds. Raise it when handlers wait for something slow.
+    /// started on demand, and end when they were not needed for 10 seconds. Raise it when handlers wait for something slow.
     pub fn workers(mut self, workers: usize) -> Server {
         self.settings.workers = workers.max(1);
         self

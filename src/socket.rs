@@ -90,11 +90,7 @@ impl Socket {
 
     /// Whether bytes wait to be read.
     pub(crate) fn has_input(&self) -> bool {
-        let waiting = match self {
-            Socket::Tcp(stream) => ioctl_fionread(stream),
-            Socket::Unix(stream) => ioctl_fionread(stream),
-        };
-        waiting.is_ok_and(|len| len > 0)
+        ioctl_fionread(self).is_ok_and(|len| len > 0)
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) {

@@ -103,12 +103,12 @@ fn what_goes_beyond_the_announced_length_is_dropped() {
 #[test]
 fn a_failure_comes_behind_the_content_and_an_abort_before_it() {
     let failed = pipe(100, 100);
-    failed.push(b"abc", Patience::None);
+    assert_eq!(failed.push(b"abc", Patience::None), Pushed::Seen);
     failed.end(End::Failed(BodyError::Disconnected));
     let (read, outcome) = read_all(&failed);
     assert_eq!((read.as_slice(), failure(outcome)), (&b"abc"[..], Some(BodyError::Disconnected)));
     let aborted = pipe(100, 100);
-    aborted.push(b"abc", Patience::None);
+    assert_eq!(aborted.push(b"abc", Patience::None), Pushed::Seen);
     aborted.end(End::Complete);
     aborted.abort(BodyError::Aborted);
     let (read, outcome) = read_all(&aborted);

@@ -174,10 +174,8 @@ impl<T: Clone> Demux<T> {
     /// Whether the web server has sent all that it has to send on this connection: it does not keep it, and no stream
     /// of a request is open.
     pub(crate) fn has_all_input(&self) -> bool {
-        let is_last = |request: &Request<T>| {
-            !request.keep_conn && matches!(request.phase, Phase::Input { stdin: false, data: false })
-        };
-        self.closed || (!self.requests.is_empty() && self.requests.values().all(is_last))
+        let is_last = || !self.awaits_input() && self.requests.values().all(|request| !request.keep_conn);
+        self.closed || (!self.requests.is_empty() && is_last())
     }
 
     /// Whether the web server still owes input to a request.
