@@ -97,13 +97,7 @@ pub(crate) const CELLS: &[Cell] = &[
     Cell { key: "kept-1", title: "1 kept connection: CPU µs", targets: ONE, ..BASE },
     Cell { key: "kept-8", title: "8 kept connections: CPU µs", connections: 8, targets: KEPT, ..BASE },
     Cell { key: "kept-64", title: "64 kept connections: CPU µs", connections: 64, targets: KEPT, ..BASE },
-    Cell {
-        key: "kept-256",
-        title: "256 kept connections: CPU µs",
-        connections: 256,
-        targets: KEPT,
-        ..BASE
-    },
+    Cell { key: "kept-256", title: "256 kept connections: CPU µs", connections: 256, targets: KEPT, ..BASE },
     Cell {
         key: "kept-64-tcp",
         title: "64 kept connections over TCP: CPU µs",
