@@ -5,65 +5,33 @@
 #[cfg(not(unix))]
 compile_error!("fcgi needs a Unix system");
 
-mod accept;
-mod answer;
 #[cfg(any(benchmarking, test))]
 #[doc(hidden)]
 pub mod benchmarking;
-mod body;
-mod buffers;
-mod cancellation;
 mod cgi;
-mod cgi_program;
-mod clock;
 mod connection;
 mod error;
-mod exchange;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
-mod listener;
-mod lobby;
 mod metrics;
-mod outbox;
-mod peers;
-mod pipe;
-mod pool;
+mod net;
 mod protocol;
-mod reader;
-mod refusal;
-mod request_ext;
-mod running;
-mod send_body;
+mod request;
+mod runtime;
 mod server;
 mod settings;
-mod shared;
-#[cfg(feature = "signals")]
-mod signals;
-mod socket;
-mod spool;
-#[cfg(feature = "systemd")]
-mod systemd;
-mod threads;
-mod unix_socket;
-mod unsent;
-mod worker;
 
-pub use answer::BodyWriter;
-pub use body::{Body, FilterData};
-pub use cancellation::CancelReason;
 pub use cgi::Params;
 pub use error::{BodyError, Error, Result};
-pub use exchange::{Cancellation, Stderr};
-pub use handler::{AppStatus, Decision, IntoResponse};
+pub use handler::{AppStatus, Body, Decision, FilterData, IntoResponse, RequestExt, SendBody};
 pub use http;
-pub use listener::{Address, Listener, UnixBinding};
 pub use metrics::{CancelledRequests, Metrics, RejectedRequests, RunningRequest, Snapshot};
-pub use request_ext::RequestExt;
-pub use running::{Report, Running, Shutdown};
-pub use send_body::SendBody;
-pub use server::Server;
+pub use net::{Address, Listener, UnixBinding};
+pub use request::{CancelReason, Cancellation, Stderr};
+pub use runtime::BodyWriter;
+pub use server::{Report, Running, Server, Shutdown};
 
 /// Serves the Responder role on the socket that this process was given, with the default limits, or answers the one
 /// request that a web server runs it for as a plain CGI program.

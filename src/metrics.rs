@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use crate::cancellation::CancelReason;
 use crate::protocol::Refusal;
+use crate::request::signal::CancelReason;
 
 /// The counters of one server: see [`Server::metrics`](crate::Server::metrics). Clones show the same server.
 ///

@@ -2,6 +2,7 @@
 
 mod params;
 mod refusal;
+pub(crate) mod refusal_records;
 mod request;
 mod response;
 mod uri;

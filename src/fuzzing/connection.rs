@@ -14,18 +14,18 @@ use parking_lot::Mutex;
 use super::output::{self, Output};
 use super::pieces;
 use super::reference::{self, Meaning, Seen};
-use crate::body::{Body, FilterData};
-use crate::clock;
 use crate::connection::Connection;
+use crate::handler::body::{Body, FilterData};
+use crate::handler::request_ext::RequestExt;
+use crate::handler::send_body::SendBody;
 use crate::handler::{self, AppStatus, BoxError, Decision, Handlers};
 use crate::metrics::Metrics;
+use crate::net::socket::Socket;
 use crate::protocol::{RequestId, Stream};
-use crate::reader::Reader;
-use crate::request_ext::RequestExt;
-use crate::send_body::SendBody;
+use crate::runtime::clock;
+use crate::runtime::reader::Reader;
+use crate::runtime::state::Shared;
 use crate::settings::Settings;
-use crate::shared::Shared;
-use crate::socket::Socket;
 
 /// How long the end of a connection may take, and all that comes before it.
 const PATIENCE: Duration = Duration::from_secs(10);

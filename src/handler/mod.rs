@@ -1,12 +1,18 @@
 //! What users write: functions from a request to an answer, one for each role.
 
+pub(crate) mod body;
+pub(crate) mod request_ext;
+pub(crate) mod send_body;
+
+pub use body::{Body, FilterData};
+pub use request_ext::RequestExt;
+pub use send_body::SendBody;
+
 use std::error::Error as StdError;
 
 use http::{Request, Response, StatusCode};
 
-use crate::body::{Body, FilterData};
 use crate::protocol::Roles;
-use crate::send_body::SendBody;
 
 /// Why a handler has no answer.
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::BodyError;
-use crate::exchange::Exchange;
 use crate::protocol::Stream;
+use crate::request::exchange::Exchange;
 
 /// The body of a request: `Read` and `BufRead`, streaming while the client sends it.
 ///
@@ -230,8 +230,8 @@ impl fmt::Debug for FilterData {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::pipe::{End, Patience, PipeLimits, Pushed};
     use crate::protocol::Role;
+    use crate::request::pipe::{End, Patience, PipeLimits, Pushed};
     use std::time::Instant;
 
     fn exchange(pushed: &[u8], end: Option<End>) -> Arc<Exchange> {

@@ -10,9 +10,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::buffers::LARGE_BUFFER_LEN;
 use crate::connection::Connection;
-use crate::reader::Reader;
+use crate::request::buffers::LARGE_BUFFER_LEN;
+use crate::runtime::reader::Reader;
 
 /// How long a connection is left alone.
 const STAY: Duration = Duration::from_millis(1);
@@ -33,7 +33,7 @@ impl Lobby {
     }
 
     /// Takes in a new connection: it stays, or gets its reader. The workers must be woken for its request: see
-    /// [`Pool::add`](crate::pool::Pool::add).
+    /// [`Pool::add`](crate::runtime::pool::Pool::add).
     pub(crate) fn admit(&mut self, connection: Arc<Connection>) {
         // With a smaller buffer a body could have to wait for its handler.
         let is_quick = connection.server.settings.body_buffer >= LARGE_BUFFER_LEN;
@@ -88,10 +88,10 @@ mod tests {
     use super::*;
     use crate::handler::{self, Handlers};
     use crate::metrics::Metrics;
+    use crate::net::socket::Socket;
     use crate::protocol::{put_end_of_stream, put_pair, put_record, RecordType};
+    use crate::runtime::state::Shared;
     use crate::settings::Settings;
-    use crate::shared::Shared;
-    use crate::socket::Socket;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use std::thread;

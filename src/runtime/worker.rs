@@ -10,20 +10,20 @@ use std::sync::Arc;
 use http::{Request, StatusCode};
 use log::{debug, error, warn};
 
-use crate::answer::{Answer, BodyWriter, Destination, Progress};
-use crate::body::{Body, FilterData};
-use crate::cancellation::CancelReason;
 use crate::cgi::{read_head, BadRequest, BodyRule, Params, RequestHead};
+use crate::connection::outbox::Part;
 use crate::connection::Connection;
 use crate::error::BodyError;
-use crate::exchange::Exchange;
+use crate::handler::body::{Body, FilterData};
+use crate::handler::request_ext::Served;
+use crate::handler::send_body::{Kind, SendBody};
 use crate::handler::{AppStatus, BoxError, Reply};
 use crate::metrics::Counter;
-use crate::outbox::Part;
-use crate::pool::{Job, Place};
 use crate::protocol::{ProtocolStatus, Role, Ticket, MAX_CONTENT_LEN};
-use crate::request_ext::Served;
-use crate::send_body::{Kind, SendBody};
+use crate::request::exchange::Exchange;
+use crate::request::signal::CancelReason;
+use crate::runtime::answer::{Answer, BodyWriter, Destination, Progress};
+use crate::runtime::pool::{Job, Place};
 
 /// The application status of an answer that was cut short.
 const CUT_STATUS: u32 = 1;

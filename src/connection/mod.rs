@@ -1,5 +1,7 @@
 //! One connection from a web server: the map of its requests, its outbox, and how requests and connection end.
 
+pub(crate) mod outbox;
+
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -8,15 +10,15 @@ use std::time::Instant;
 use log::debug;
 use parking_lot::Mutex;
 
-use crate::cancellation::CancelReason;
-use crate::exchange::Exchange;
+use crate::cgi::refusal_records::refusal_records;
+use crate::connection::outbox::{Outbox, Part, Posted};
 use crate::metrics::Counter;
-use crate::outbox::{Outbox, Part, Posted};
+use crate::net::socket::Socket;
 use crate::protocol::{CloseAfter, Completed, Demux, Limits, Refused, Ticket};
-use crate::reader::ConnectionJob;
-use crate::refusal::refusal_records;
-use crate::shared::Shared;
-use crate::socket::Socket;
+use crate::request::exchange::Exchange;
+use crate::request::signal::CancelReason;
+use crate::runtime::reader::ConnectionJob;
+use crate::runtime::state::Shared;
 
 /// One connection from a web server.
 pub(crate) struct Connection {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use log::warn;
 
 use crate::error::{Error, Result};
-use crate::socket::Socket;
+use crate::net::socket::Socket;
 
 /// The web servers that may connect; without entries all may.
 #[derive(Clone, Debug, Default)]

@@ -11,19 +11,19 @@ use std::time::Instant;
 
 use log::{debug, error, trace, warn};
 
-use crate::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
-use crate::cancellation::CancelReason;
+use crate::connection::outbox::{Part, Posted};
 use crate::connection::Connection;
-use crate::exchange::{Exchange, Exchanges, KEPT_PARAMS_LEN};
 use crate::metrics::Counter;
-use crate::outbox::{Part, Posted};
-use crate::pipe::{End, Patience, Pushed};
-use crate::pool::{Job, Place};
 use crate::protocol::{
     put_unknown_type, Action, Decoder, Demux, Event, ProtocolError, Refusal, Refused, Started, Stream, Ticket,
     ValuesQuery,
 };
-use crate::worker::Work;
+use crate::request::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
+use crate::request::exchange::{Exchange, Exchanges, KEPT_PARAMS_LEN};
+use crate::request::pipe::{End, Patience, Pushed};
+use crate::request::signal::CancelReason;
+use crate::runtime::pool::{Job, Place};
+use crate::runtime::worker::Work;
 
 /// The buffer of a connection on which little arrives: a request of usual size fits, and an idle connection holds no more
 /// than this.
@@ -90,7 +90,7 @@ impl Reader {
     }
 
     /// Takes in what has come, without waiting for more or for anybody; whether the connection goes on. For the requests
-    /// that have started the workers must be woken: see [`Pool::add`](crate::pool::Pool::add).
+    /// that have started the workers must be woken: see [`Pool::add`](crate::runtime::pool::Pool::add).
     pub(crate) fn read_now(&mut self, buffer: &mut Vec<u8>) -> bool {
         buffer.clear();
         let stop = match self.connection.socket.read_now(buffer) {

@@ -7,16 +7,16 @@ use std::io::{self, Write};
 
 use http::{response, StatusCode};
 
-use crate::cancellation::CancelReason;
 use crate::cgi::{put_head, put_refusal, AnswerBody, BodyRule, HeadError, HeadLimits};
+use crate::connection::outbox::{Outbox, Part};
 use crate::error::BodyError;
-use crate::exchange::Exchange;
-use crate::outbox::{Outbox, Part};
+use crate::net::socket::Socket;
 use crate::protocol::{
     put_end_of_stream, put_end_request, put_record, ProtocolStatus, RecordHeader, RecordType, RequestId, HEADER_LEN,
     MAX_CONTENT_LEN,
 };
-use crate::socket::Socket;
+use crate::request::exchange::Exchange;
+use crate::request::signal::CancelReason;
 
 /// Collected output is sent when there is this much of it.
 const SEND_LEN: usize = 32 << 10;
@@ -279,8 +279,8 @@ impl std::fmt::Debug for BodyWriter<'_> {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
-    use crate::pipe::PipeLimits;
     use crate::protocol::Role;
+    use crate::request::pipe::PipeLimits;
     use std::io::Read;
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream;

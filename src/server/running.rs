@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use crate::cancellation::CancelReason;
-use crate::clock::cancel;
 use crate::error::{Error, Result};
-use crate::listener::Address;
 use crate::metrics::Metrics;
-use crate::shared::Shared;
+use crate::net::listener::Address;
+use crate::request::signal::CancelReason;
+use crate::runtime::clock::cancel;
+use crate::runtime::state::Shared;
 
 /// How long a connection must be silent before a shutdown closes it. The web server does not know of the shutdown and
 /// may have sent a request, or may have connected in order to send one. Both it and the network may be slow.
@@ -151,7 +151,7 @@ impl Shutdown {
     pub fn signal(&self) {
         #[cfg(feature = "systemd")]
         if !self.server.is_draining() {
-            crate::systemd::notify_stopping();
+            crate::net::systemd::notify_stopping();
         }
         self.server.start_draining();
         // The accept loop ends when it can read from the other end; a full pipe has woken it before.

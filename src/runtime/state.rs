@@ -9,16 +9,16 @@ use log::warn;
 use parking_lot::{Condvar, Mutex};
 
 use crate::connection::Connection;
-use crate::exchange::Exchange;
 use crate::handler::Handlers;
 use crate::metrics::{Gauges, Metrics, Snapshot};
-use crate::pipe::PipeLimits;
-use crate::pool::{Pool, PoolLimits};
 use crate::protocol::{Capabilities, Limits, Role};
-use crate::reader::ConnectionJob;
+use crate::request::exchange::Exchange;
+use crate::request::pipe::PipeLimits;
+use crate::runtime::pool::{Pool, PoolLimits};
+use crate::runtime::reader::ConnectionJob;
+use crate::runtime::unsent::Unsent;
+use crate::runtime::worker::Work;
 use crate::settings::Settings;
-use crate::unsent::Unsent;
-use crate::worker::Work;
 
 /// Handlers are the users' code: they get what the main thread of a program usually has.
 const WORKER_STACK_LEN: usize = 2 << 20;

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use crate::cancellation::CancelReason;
 use crate::connection::Connection;
-use crate::exchange::Exchange;
-use crate::pool::TRIM_TIME;
 use crate::protocol::Refusal;
+use crate::request::exchange::Exchange;
+use crate::request::signal::CancelReason;
+use crate::runtime::pool::TRIM_TIME;
+use crate::runtime::state::Shared;
 use crate::settings::Settings;
-use crate::shared::Shared;
 
 /// How long a connection that we have closed may go on sending what it is in the middle of. A web server that
 /// passes on an upload as its client sends it needs a while until it sees that nobody wants it.

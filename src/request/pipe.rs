@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
 use crate::error::BodyError;
-use crate::spool::Spool;
+use crate::request::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
+use crate::request::spool::Spool;
 
 /// The least that is allocated for a chunk, so that many tiny records share one.
 const MIN_CHUNK_LEN: usize = 4 << 10;

@@ -14,14 +14,14 @@ use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::net::socket::Socket;
 use crate::protocol::{
     put_begin_request, put_end_of_stream, put_pair, put_record, RecordHeader, RecordType, Role, HEADER_LEN,
     MAX_CONTENT_LEN,
 };
-use crate::reader::Reader;
-use crate::shared::Shared;
-use crate::socket::Socket;
-use crate::threads::spawn_thread;
+use crate::runtime::reader::Reader;
+use crate::runtime::state::Shared;
+use crate::runtime::threads::spawn_thread;
 
 /// The only request there is.
 const ID: u16 = 1;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::metrics::{Counter, Metrics};
+use crate::net::socket::Socket;
 use crate::protocol::CloseAfter;
-use crate::socket::Socket;
 
 /// How many bytes may wait for their turn. Workers with more wait themselves; a reader that has more to say to a
 /// peer that does not listen stops reading from it.

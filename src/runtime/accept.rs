@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use crate::connection::Connection;
-use crate::listener::{wait_for_wake, Listener};
-use crate::lobby::Lobby;
 use crate::metrics::Counter;
-use crate::peers::Peers;
-use crate::shared::{Admission, Shared};
-use crate::socket::Socket;
+use crate::net::listener::{wait_for_wake, Listener};
+use crate::net::peers::Peers;
+use crate::net::socket::Socket;
+use crate::runtime::lobby::Lobby;
+use crate::runtime::state::{Admission, Shared};
 
 /// How long the accept loop waits when connections cannot be taken: too many are open, here or in the process.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

@@ -6,8 +6,8 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::exit;
 
 use crate::error::{Error, Result};
-use crate::running::Shutdown;
-use crate::threads::spawn_thread;
+use crate::runtime::threads::spawn_thread;
+use crate::server::running::Shutdown;
 
 /// Starts a thread that takes the signals; it lives as long as the process.
 pub(crate) fn shut_down_on_signals(shutdown: Shutdown) -> Result<()> {

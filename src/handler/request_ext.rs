@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Request;
 
 use crate::cgi::Params;
-use crate::exchange::{Cancellation, Exchange, Stderr};
+use crate::request::exchange::{Cancellation, Exchange, Stderr};
 
 /// Methods that this crate adds to [`http::Request`].
 ///

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::cancellation::{CancelReason, Signal};
 use crate::cgi::Params;
 use crate::error::BodyError;
 use crate::metrics::{Metrics, RunningRequest};
-use crate::pipe::{End, Pipe, PipeLimits};
 use crate::protocol::{Role, Stream};
+use crate::request::pipe::{End, Pipe, PipeLimits};
+use crate::request::signal::{CancelReason, Signal};
 
 /// The largest buffer that an idle connection keeps for the PARAMS of its next request.
 pub(crate) const KEPT_PARAMS_LEN: usize = 4 << 10;
@@ -295,7 +295,7 @@ impl io::Write for Stderr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipe::{Patience, Pushed};
+    use crate::request::pipe::{Patience, Pushed};
 
     fn exchange(role: Role) -> Exchange {
         Exchange::new(role, PipeLimits { buffer: 100, max_len: 100 }, 10, Metrics::default(), Instant::now())

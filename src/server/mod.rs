@@ -1,24 +1,30 @@
 //! The builder of a server.
 
+mod cgi_program;
+mod running;
+#[cfg(feature = "signals")]
+mod signals;
+
+pub use running::{Report, Running, Shutdown};
+
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use http::Request;
 
-use crate::accept::Accept;
-use crate::body::{Body, FilterData};
-use crate::cgi_program;
-use crate::clock;
+use crate::handler::body::{Body, FilterData};
+use crate::runtime::accept::Accept;
+
 use crate::error::{Error, Result};
 use crate::handler::{self, Decision, Handlers, IntoResponse};
-use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::peers::Peers;
+use crate::net::listener::Listener;
+use crate::net::peers::Peers;
 use crate::protocol::MAX_CONTENT_LEN;
-use crate::running::{Report, Running, Shutdown};
+use crate::runtime::clock;
+use crate::runtime::state::Shared;
+use crate::runtime::threads::spawn_thread;
 use crate::settings::Settings;
-use crate::shared::Shared;
-use crate::threads::spawn_thread;
 
 /// Builds a FastCGI server: handlers, limits and deadlines.
 ///
@@ -286,7 +292,7 @@ impl Server {
         // Before anybody is answered: who has an answer may stop this process at once.
         #[cfg(feature = "signals")]
         if self.signals {
-            crate::signals::shut_down_on_signals(shutdown.clone())?;
+            crate::server::signals::shut_down_on_signals(shutdown.clone())?;
         }
         let accepting = {
             let accepting = Accept { server: server.clone(), listener, peers: self.peers, woken };
@@ -294,7 +300,7 @@ impl Server {
         };
         let ticking = spawn_thread("fcgi-clock", move || clock::run(&server))?;
         #[cfg(feature = "systemd")]
-        crate::systemd::notify_ready();
+        crate::net::systemd::notify_ready();
         Ok(Running::new(shutdown, address, accepting, ticking))
     }
 
