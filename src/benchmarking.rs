@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::response::Parts;
 
 use crate::cgi::{put_head, read_head, AnswerBody, Params};
-use crate::protocol::{parse_pairs, Action, Decoder, Demux, Roles, Started, Ticket};
+use crate::protocol::{parse_pairs, Action, Decoder, Demux, RequestKey, Roles, Started};
 use crate::settings::Settings;
 
 /// Decodes what arrived on a connection, and says how many events there were.
@@ -42,9 +42,7 @@ pub struct Connection {
     decoder: Decoder,
     demux: Demux<()>,
     /// Kept for its memory, so that the benchmark itself allocates nothing.
-    tickets: Vec<Ticket>,
-    /// For PARAMS, used again as the server does.
-    buffers: Vec<Vec<u8>>,
+    keys: Vec<RequestKey>,
 }
 
 /// With the default limits, and a handler for the role Responder.
@@ -52,7 +50,7 @@ impl Default for Connection {
     fn default() -> Connection {
         let roles = Roles { responder: true, authorizer: false, filter: false };
         let demux = Demux::new(Settings::default().demux_limits(roles));
-        Connection { decoder: Decoder::new(), demux, tickets: Vec::new(), buffers: Vec::new() }
+        Connection { decoder: Decoder::new(), demux, keys: Vec::new() }
     }
 }
 
@@ -62,14 +60,11 @@ impl Connection {
     pub fn serve(&mut self, session: &[u8]) -> usize {
         let (mut rest, now) = (session, Instant::now());
         while let Some(event) = self.decoder.next(&mut rest).expect("no violation") {
-            let begin = |_| ((), self.buffers.pop().unwrap_or_default());
-            let action = self.demux.receive(event, now, begin).expect("no violation");
-            if let Action::Start(Started { ticket, mut params, .. }) = action {
-                params.clear();
-                self.buffers.push(params);
-                self.tickets.push(ticket);
+            let action = self.demux.receive(event, now, |_| ()).expect("no violation");
+            if let Action::Start(Started { key, .. }) = action {
+                self.keys.push(key);
             }
         }
-        self.tickets.drain(..).filter_map(|ticket| self.demux.complete(ticket)).count()
+        self.keys.drain(..).filter_map(|key| self.demux.complete(key)).count()
     }
 }

@@ -70,6 +70,8 @@ pub enum BodyError {
     Aborted,
     /// The connection to the web server is lost.
     Disconnected,
+    /// The request is over: its handler has returned, and what it left behind can neither read nor write.
+    Finished,
     /// The server is shutting down and its grace period is over.
     Shutdown,
     /// The time for the whole request is over, or for the next bytes of the body.
@@ -88,7 +90,9 @@ impl BodyError {
 
     fn kind(self) -> io::ErrorKind {
         match self {
-            BodyError::Aborted | BodyError::Disconnected | BodyError::Shutdown => io::ErrorKind::ConnectionAborted,
+            BodyError::Aborted | BodyError::Disconnected | BodyError::Finished | BodyError::Shutdown => {
+                io::ErrorKind::ConnectionAborted
+            }
             BodyError::TimedOut => io::ErrorKind::TimedOut,
             BodyError::TooLarge => io::ErrorKind::InvalidData,
             BodyError::Truncated => io::ErrorKind::UnexpectedEof,
@@ -101,6 +105,7 @@ impl fmt::Display for BodyError {
         f.write_str(match self {
             BodyError::Aborted => "the web server aborted the request",
             BodyError::Disconnected => "the connection to the web server is lost",
+            BodyError::Finished => "the request is over",
             BodyError::Shutdown => "the server is shutting down",
             BodyError::TimedOut => "the time for the request is over",
             BodyError::TooLarge => "the body is larger than the limit",

@@ -22,15 +22,17 @@ mod request;
 mod runtime;
 mod server;
 mod settings;
+mod sync;
 
 pub use cgi::Params;
 pub use error::{BodyError, Error, Result};
-pub use handler::{AppStatus, Body, Decision, FilterData, IntoResponse, RequestExt, SendBody};
+pub use handler::{
+    AppStatus, Body, BodyWriter, Cancellation, Decision, FilterData, IntoResponse, RequestExt, SendBody, Stderr,
+};
 pub use http;
 pub use metrics::{CancelledRequests, Metrics, RejectedRequests, RunningRequest, Snapshot};
 pub use net::{Address, Listener, UnixBinding};
-pub use request::{CancelReason, Cancellation, Stderr};
-pub use runtime::BodyWriter;
+pub use request::CancelReason;
 pub use server::{Report, Running, Server, Shutdown};
 
 /// Serves the Responder role on the socket that this process was given, with the default limits, or answers the one

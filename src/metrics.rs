@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::protocol::Refusal;
-use crate::request::signal::CancelReason;
 
 /// The counters of one server: see [`Server::metrics`](crate::Server::metrics). Clones show the same server.
 ///
@@ -65,7 +64,7 @@ pub struct Snapshot {
     pub longest_request: Option<RunningRequest>,
 }
 
-/// How many requests were cancelled, by [`CancelReason`]. A request is cancelled once.
+/// How many requests were cancelled, by [`CancelReason`](crate::CancelReason). A request is cancelled once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CancelledRequests {
@@ -293,17 +292,6 @@ impl Counters {
     }
 }
 
-impl From<CancelReason> for Counter {
-    fn from(reason: CancelReason) -> Counter {
-        match reason {
-            CancelReason::Aborted => Counter::Aborted,
-            CancelReason::Disconnected => Counter::Disconnected,
-            CancelReason::Deadline => Counter::Deadline,
-            CancelReason::Shutdown => Counter::Shutdown,
-        }
-    }
-}
-
 impl Counter {
     /// Where a refusal is counted; nowhere when the web server itself gave the request up.
     pub(crate) fn of(refusal: Refusal) -> Option<Counter> {
@@ -322,6 +310,7 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::CancelReason;
     use std::thread;
 
     #[test]

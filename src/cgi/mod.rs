@@ -2,12 +2,13 @@
 
 mod params;
 mod refusal;
-pub(crate) mod refusal_records;
+mod refusal_records;
 mod request;
 mod response;
 mod uri;
 
 pub use params::Params;
 pub(crate) use refusal::put_refusal;
+pub(crate) use refusal_records::refusal_records;
 pub(crate) use request::{read_head, BadRequest, RequestHead};
 pub(crate) use response::{put_head, AnswerBody, BodyRule, HeadError, HeadLimits};

@@ -61,13 +61,6 @@ impl Params {
         Ok(Params { buffer: Bytes::from(stream), pairs })
     }
 
-    /// The buffer of the stream, empty, to be used again; `None` while a header shares it.
-    pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
-        let mut buffer = self.buffer.try_into_mut().ok()?;
-        buffer.clear();
-        Some(buffer.into())
-    }
-
     /// Like [`iter`](Self::iter), with values that share the buffer.
     pub(crate) fn iter_shared(&self) -> impl Iterator<Item = (&[u8], SharedValue<'_>)> {
         self.pairs.iter().map(|&pair| (pair.name(&self.buffer), SharedValue { params: self, pair }))
@@ -119,18 +112,6 @@ mod tests {
         assert_eq!((params.get("A"), params.get("C")), (Some(&b"1"[..]), None));
         assert_eq!((params.get_str("A"), params.get_str("B")), (Some("1"), None));
         assert_eq!(format!("{params:?}"), r#"{"A": "1", "B": "�", "A": "2", "": ""}"#);
-    }
-
-    #[test]
-    fn the_buffer_comes_back_once_nobody_shares_it() {
-        let mut stream = Vec::with_capacity(100);
-        put_pair(&mut stream, b"NAME", b"value");
-        let params = Params::parse(stream.clone()).expect("a pair");
-        let shared = params.iter_shared().next().map(|(_, value)| value.share());
-        assert_eq!(params.into_buffer(), None);
-        assert_eq!(shared.as_deref(), Some(&b"value"[..]));
-        let again = Params::parse(stream).expect("a pair").into_buffer().expect("nobody shares it");
-        assert!(again.is_empty() && again.capacity() >= 100);
     }
 
     #[test]

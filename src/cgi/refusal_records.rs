@@ -2,21 +2,21 @@
 
 use http::StatusCode;
 
-use crate::cgi::put_refusal;
-use crate::protocol::{put_end_of_stream, put_end_request, put_record, RecordType, Refusal, RequestId};
+use super::put_refusal;
+use crate::protocol::{put_end_of_stream, put_record, Ending, RecordType, Refusal, Refused};
 
 /// The whole answer. Web servers make nothing good of END_REQUEST alone: an empty page with status 200, a granted
 /// access, or a wait until their time is over. So whatever a client could be waiting for gets a real status.
-pub(crate) fn refusal_records(id: RequestId, refusal: Refusal) -> Vec<u8> {
+pub(crate) fn refusal_records(refused: Refused) -> (Vec<u8>, Ending) {
     let mut records = Vec::new();
-    if let Some(status) = status(refusal) {
+    if let Some(status) = status(refused.refusal()) {
         let mut answer = Vec::new();
         put_refusal(&mut answer, status, false);
-        put_record(&mut records, RecordType::Stdout, id, &answer);
-        put_end_of_stream(&mut records, RecordType::Stdout, id);
+        put_record(&mut records, RecordType::Stdout, refused.id(), &answer);
+        put_end_of_stream(&mut records, RecordType::Stdout, refused.id());
     }
-    put_end_request(&mut records, id, refusal.protocol_status(), 0);
-    records
+    let ending = refused.end_request(&mut records);
+    (records, ending)
 }
 
 /// `None` where nobody waits for an answer, or where the specification has one of its own (section 5.5).
@@ -48,7 +48,7 @@ mod tests {
             (Refusal::UnservedAuthorizer, Some("500"), 3),
         ];
         for (refusal, status, protocol_status) in rows {
-            let records = refusal_records(258, refusal);
+            let (records, _) = refusal_records(Refused::at_the_door(258, refusal));
             let (answer, end) = records.split_at(records.len() - 16);
             assert_eq!(end, [1, 3, 1, 2, 0, 8, 0, 0, 0, 0, 0, 0, protocol_status, 0, 0, 0]);
             match status {

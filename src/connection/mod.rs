@@ -1,41 +1,56 @@
-//! One connection from a web server: the map of its requests, its outbox, and how requests and connection end.
+//! One connection from a web server as data with locks: the map of its requests, what it sends, and its end.
+//!
+//! In scope: taking requests in and out of the map, sending records, and closing. A connection acts on no pool of threads:
+//! what may have to wait for the peer comes back as [`Unsent`].
+//! Out of scope: who reads, who runs handlers, when time is over.
+//!
+//! ```text
+//!                 receive                   complete, complete_cut
+//!   reader ------------------> Mutex<Demux> <---------------------- worker, timer
+//!                                  |
+//!   reader, timer --post--> Outbox <--send-- worker          (a request leaves the map before its END_REQUEST is sent)
+//! ```
 
-pub(crate) mod outbox;
+mod context;
+mod outbox;
+mod permits;
+mod registry;
+mod wire;
 
+use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::debug;
+use log::{debug, warn};
 use parking_lot::Mutex;
 
-use crate::cgi::refusal_records::refusal_records;
-use crate::connection::outbox::{Outbox, Part, Posted};
+pub(crate) use self::context::Context;
+use self::outbox::{Outbox, Rest};
+pub(crate) use self::permits::Permit;
+use crate::cgi::refusal_records;
 use crate::metrics::Counter;
-use crate::net::socket::Socket;
-use crate::protocol::{CloseAfter, Completed, Demux, Limits, Refused, Ticket};
-use crate::request::exchange::Exchange;
-use crate::request::signal::CancelReason;
-use crate::runtime::reader::ConnectionJob;
-use crate::runtime::state::Shared;
+use crate::net::Socket;
+use crate::protocol::{
+    Action, CloseAfter, Completed, Cut, Demux, Ending, Event, Limits, ProtocolError, Refused, RequestKey,
+};
+use crate::request::{Cancel, RequestState};
 
 /// One connection from a web server.
 pub(crate) struct Connection {
     number: u64,
-    pub(crate) socket: Socket,
-    pub(crate) outbox: Outbox,
-    requests: Mutex<Demux<Arc<Exchange>>>,
-    /// How many of its requests wait for a worker.
-    n_waiting: AtomicUsize,
-    pub(crate) server: Arc<Shared>,
+    socket: Socket,
+    outbox: Outbox,
+    requests: Mutex<Demux<Arc<RequestState>>>,
+    pub(crate) context: Arc<Context>,
     pub(crate) times: Times,
 }
 
-/// When what happened last, in milliseconds of [`Shared::millis`]; 0 is never.
+/// When what happened last, in milliseconds of [`Context::millis`]; 0 is never.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// Bytes came, or a request was active when the clock looked.
+    /// Bytes came, or a request was active when the timer looked.
     pub(crate) activity: AtomicU64,
     /// The byte stream stopped inside a record.
     pub(crate) cut_record: AtomicU64,
@@ -43,195 +58,254 @@ pub(crate) struct Times {
     pub(crate) draining: AtomicU64,
 }
 
+/// Threads that may wait for a peer that does not read. Their modules alone can make values of the types that implement
+/// it, and no value is to be had by the reader, the timer or the accepting thread: they cannot call what takes one.
+pub(crate) trait MayBlock {}
+
+/// What could not be sent without waiting. A thread that may wait goes on with it; if there is none, the connection ends.
+#[must_use = "nobody else can send on this connection until this is flushed"]
+pub(crate) struct Unsent {
+    connection: Arc<Connection>,
+    rest: Option<Rest>,
+}
+
 impl Connection {
     /// A connection and its place in the registry; `refusing` when it is one too many.
-    pub(crate) fn new(server: &Arc<Shared>, socket: Socket, refusing: bool) -> Arc<Connection> {
-        let number = server.connections.next_number();
-        let limits = if refusing { Limits { max_requests: 0, ..server.limits } } else { server.limits };
+    pub(crate) fn new(context: &Arc<Context>, socket: Socket, refusing: bool) -> Arc<Connection> {
+        let number = context.connections.next_number();
+        let limits = if refusing { Limits { max_requests: 0, ..context.limits } } else { context.limits };
         let mut requests = Demux::new(limits);
         if refusing {
             requests.close_behind_answer();
         }
-        let times = Times { activity: AtomicU64::new(server.millis(Instant::now())), ..Times::default() };
-        let (outbox, requests) = (Outbox::new(server.metrics.clone()), Mutex::new(requests));
-        let (server, n_waiting) = (server.clone(), AtomicUsize::new(0));
-        let connection = Arc::new(Connection { number, socket, outbox, requests, n_waiting, server, times });
-        let server = &connection.server;
-        server.metrics.count(Counter::ConnectionOpened);
-        server.connections.add(number, &connection);
+        let times = Times { activity: AtomicU64::new(context.millis(Instant::now())), ..Times::default() };
+        let (outbox, requests, context) = (Outbox::default(), Mutex::new(requests), context.clone());
+        let connection = Arc::new(Connection { number, socket, outbox, requests, context, times });
+        connection.context.metrics.count(Counter::ConnectionOpened);
+        connection.context.connections.add(number, &connection);
         debug!("connection {number}: open");
         connection
-    }
-
-    /// Takes a request out of the map: who gets it, and nobody else, sends END_REQUEST.
-    pub(crate) fn complete(&self, ticket: Ticket) -> Option<Completed> {
-        let closes = self.socket.ends_with_last_bytes() && self.is_last_answer();
-        let completed = self.with_requests(|requests| {
-            if closes {
-                requests.close_behind_answer();
-            }
-            requests.complete(ticket)
-        })?;
-        if completed.close.is_some() {
-            self.start_draining();
-        }
-        Some(completed)
-    }
-
-    pub(crate) fn has_requests(&self) -> bool {
-        self.requests.lock().len() > 0
-    }
-
-    /// Looks at the map; the lock is held for no longer.
-    pub(crate) fn with_requests<R>(&self, look: impl FnOnce(&mut Demux<Arc<Exchange>>) -> R) -> R {
-        look(&mut self.requests.lock())
-    }
-
-    /// The requests whose handlers run or wait to run.
-    pub(crate) fn active(&self) -> Vec<(Ticket, Arc<Exchange>)> {
-        self.with_requests(|requests| requests.active())
-    }
-
-    /// Cancels a request, once. One that still waits for a worker is over with it, and comes back: nobody else will
-    /// answer it.
-    pub(crate) fn cancel(&self, ticket: Ticket, exchange: &Exchange, reason: CancelReason) -> Option<Completed> {
-        if exchange.cancel(reason) {
-            debug!("connection {}: request {} was cancelled: {reason}", self.number, ticket.id);
-        }
-        // A peer that closed its sending side only still gets its answers.
-        match reason {
-            CancelReason::Disconnected => None,
-            _ => self.complete_waiting(ticket, exchange),
-        }
-    }
-
-    /// Lets a request wait for a worker, which will [claim](Self::claim) it.
-    pub(crate) fn offer(&self, exchange: &Exchange, params: Vec<u8>) {
-        self.n_waiting.fetch_add(1, Ordering::Relaxed);
-        exchange.offer(params);
-    }
-
-    /// The right to answer a request, with its PARAMS, while it waits for a worker.
-    pub(crate) fn claim(&self, exchange: &Exchange) -> Option<Vec<u8>> {
-        let params = exchange.claim();
-        if params.is_some() {
-            self.n_waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        params
-    }
-
-    /// Takes a request out of the map if it waits for a worker, and out of the worker's way.
-    pub(crate) fn complete_waiting(&self, ticket: Ticket, exchange: &Exchange) -> Option<Completed> {
-        self.claim(exchange)?;
-        self.server.workers.give_up_place();
-        self.server.metrics.count(Counter::GivenUp);
-        self.complete(ticket)
-    }
-
-    /// Answers a request that no handler will see, without waiting for room: there are no more of them than
-    /// `max_requests`.
-    pub(crate) fn refuse_now(self: &Arc<Self>, refused: Refused) {
-        let posted = self.outbox.post_regardless(&self.socket, &self.refusal(refused), Part::Last(refused.close));
-        self.flush_if_blocked(posted);
-    }
-
-    /// Ends the connection at once, whatever it is doing.
-    pub(crate) fn shut(&self) {
-        self.outbox.close();
-        self.socket.shutdown(Shutdown::Both);
-    }
-
-    /// Ends the connection as soon as nothing is active on it.
-    pub(crate) fn close_when_idle(self: &Arc<Self>) {
-        let close = self.with_requests(Demux::close_when_idle);
-        close.into_iter().for_each(|close| self.close_after(close));
-    }
-
-    /// Ends the connection if nothing is active on it; whether that is so.
-    pub(crate) fn close_if_idle(self: &Arc<Self>) -> bool {
-        let idle = self.with_requests(|requests| (requests.len() == 0).then(|| requests.close_when_idle()));
-        idle.flatten().into_iter().for_each(|close| self.close_after(close));
-        idle.is_some()
-    }
-
-    /// Ends a kept connection behind an answer once the server is shutting down, where that could not be done together
-    /// with the answer: now the web server has had the least time to send its next request.
-    pub(crate) fn close_behind_answer(self: &Arc<Self>) {
-        if !self.socket.ends_with_last_bytes() && self.is_last_answer() {
-            self.close_if_idle();
-        }
-    }
-
-    /// Whether the answer that is due now, or was sent just now, is to be the last of this connection.
-    fn is_last_answer(&self) -> bool {
-        self.server.is_draining() && !self.socket.has_input()
-    }
-
-    /// Ends the connection if nothing is active on it and nothing has happened since `then`.
-    pub(crate) fn close_if_silent_since(self: &Arc<Self>, then: Instant) {
-        let is_silent = self.times.activity.load(Ordering::Relaxed) < self.server.millis(then);
-        if is_silent && !self.socket.has_input() {
-            self.close_if_idle();
-        }
-    }
-
-    fn close_after(self: &Arc<Self>, close: CloseAfter) {
-        self.start_draining();
-        self.post(b"", Part::Close(close));
     }
 
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    fn start_draining(&self) {
-        let now = self.server.millis(Instant::now());
-        self.times.draining.store(now, Ordering::Relaxed);
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
     }
 
     pub(crate) fn touch(&self, now: Instant) {
-        self.times.activity.store(self.server.millis(now), Ordering::Relaxed);
+        self.times.activity.store(self.context.millis(now), Ordering::Relaxed);
+    }
+}
+
+/// The map of requests.
+impl Connection {
+    /// What an event that was read means.
+    pub(crate) fn receive<'a>(
+        &self,
+        event: Event<'a>,
+        now: Instant,
+    ) -> Result<Action<'a, Arc<RequestState>>, ProtocolError> {
+        let new_request = |role| Arc::new(self.context.new_request(role, now));
+        self.requests.lock().receive(event, now, new_request)
     }
 
-    /// The records that refuse a request, and what else that means for the connection.
-    pub(crate) fn refusal(&self, refused: Refused) -> Vec<u8> {
-        Counter::of(refused.refusal).into_iter().for_each(|counter| self.server.metrics.count(counter));
-        debug!("connection {}: request {} refused: {:?}", self.number, refused.id, refused.refusal);
-        if refused.close.is_some() {
+    /// Looks at the map; the lock is held for no longer.
+    pub(crate) fn with_requests<R>(&self, look: impl FnOnce(&mut Demux<Arc<RequestState>>) -> R) -> R {
+        look(&mut self.requests.lock())
+    }
+
+    pub(crate) fn has_requests(&self) -> bool {
+        self.requests.lock().len() > 0
+    }
+
+    /// The requests whose handlers run or wait to run.
+    pub(crate) fn active(&self) -> Vec<(RequestKey, Arc<RequestState>)> {
+        self.requests.lock().active()
+    }
+
+    /// Takes a request out of the map, for whoever ends it.
+    pub(crate) fn complete(&self, key: RequestKey) -> Option<Completed> {
+        let closes = self.socket.ends_with_last_bytes() && self.is_last_response();
+        let completed = {
+            let mut requests = self.requests.lock();
+            if closes {
+                requests.close_behind_answer();
+            }
+            requests.complete(key)
+        }?;
+        if completed.close().is_some() {
             self.start_draining();
         }
-        refusal_records(refused.id, refused.refusal)
+        Some(completed)
     }
 
-    /// Leaves the end of an answer to be sent with the next, if one is due at once and somebody will see to it even if
-    /// it is not; whether that is so.
-    pub(crate) fn leave(self: &Arc<Self>, records: &[u8], part: Part) -> bool {
-        if self.n_waiting.load(Ordering::Relaxed) == 0 || !self.outbox.leave(records, part) {
-            return false;
+    /// Takes a request out of the map whose response was cut short.
+    pub(crate) fn complete_cut(&self, key: RequestKey) -> Option<Cut> {
+        let cut = self.requests.lock().complete_cut(key)?;
+        let closes = match &cut {
+            Cut::Close(ending) => ending.close(),
+            Cut::EndRequest(completed) => completed.close(),
+        };
+        if closes.is_some() {
+            self.start_draining();
         }
-        self.server.unsent.add(self);
-        if !self.server.workers.is_waking() {
-            self.server.unsent.send();
+        Some(cut)
+    }
+
+    /// Takes a request out of the map that waits for a worker, and gives its permit back.
+    pub(crate) fn give_up(&self, key: RequestKey, request: &RequestState) -> Option<Completed> {
+        drop(self.context.permits.of(request.claim()?));
+        self.context.metrics.count(Counter::GivenUp);
+        self.complete(key)
+    }
+
+    /// Cancels a request.
+    pub(crate) fn cancel(&self, key: RequestKey, request: &RequestState, cancel: Cancel) {
+        if request.cancel(cancel).is_first {
+            self.context.metrics.count(cancel.reason());
+            debug!("connection {}: request {} was cancelled: {}", self.number, key.id, cancel.reason());
         }
-        true
+    }
+}
+
+/// Sending.
+impl Connection {
+    /// Sends whole records without waiting for anybody.
+    #[must_use = "what is unsent must be flushed"]
+    pub(crate) fn post(self: &Arc<Self>, records: &[u8], ending: Option<Ending>) -> Option<Unsent> {
+        self.posted(self.outbox.post(&self.socket, records, ending))
     }
 
-    /// Sends what was left.
-    pub(crate) fn send_left(self: &Arc<Self>) {
-        self.post(b"", Part::Some);
+    /// Sends whole records, and waits as long as the peer takes some of them now and then.
+    pub(crate) fn send(&self, _: &impl MayBlock, parts: &[&[u8]], ending: Option<Ending>) -> io::Result<()> {
+        let patience = self.context.settings.write_timeout;
+        self.sent(self.outbox.send(&self.socket, patience, parts, ending))
     }
 
-    /// Sends without waiting.
-    pub(crate) fn post(self: &Arc<Self>, bytes: &[u8], part: Part) -> Posted {
-        let posted = self.outbox.post(&self.socket, bytes, part);
-        self.flush_if_blocked(posted);
-        posted
+    /// Answers a request that no handler will see, without waiting for anybody.
+    #[must_use = "what is unsent must be flushed"]
+    pub(crate) fn refuse(self: &Arc<Self>, refused: Refused) -> Option<Unsent> {
+        Counter::of(refused.refusal()).into_iter().for_each(|counter| self.context.metrics.count(counter));
+        debug!("connection {}: request {} refused: {:?}", self.number, refused.id(), refused.refusal());
+        if refused.close().is_some() {
+            self.start_draining();
+        }
+        let (records, ending) = refusal_records(refused);
+        self.post(&records, Some(ending))
     }
 
-    fn flush_if_blocked(self: &Arc<Self>, posted: Posted) {
-        if posted == Posted::Blocked && !self.server.readers.submit(|| ConnectionJob::Flush(self.clone())) {
+    /// Whether the peer does not read what it is sent, so that nothing more should be read from it.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.outbox.is_congested()
+    }
+
+    /// Waits for a peer that does not read what it is sent.
+    pub(crate) fn wait_for_room(&self, _: &impl MayBlock) {
+        self.outbox.wait_for_room();
+    }
+
+    /// Whether all was sent and the connection closed for writing, or nothing can be sent any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.outbox.is_closed()
+    }
+
+    fn posted(self: &Arc<Self>, (n_written, rest): (usize, Option<Rest>)) -> Option<Unsent> {
+        self.context.metrics.add(Counter::BytesOut, n_written as u64);
+        rest.map(|rest| Unsent { connection: self.clone(), rest: Some(rest) })
+    }
+
+    fn sent(&self, sent: io::Result<usize>) -> io::Result<()> {
+        match sent {
+            Ok(n_written) => self.context.metrics.add(Counter::BytesOut, n_written as u64),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    warn!("connection {}: the web server reads nothing; closed", self.number);
+                }
+                self.shut();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Closing.
+impl Connection {
+    /// Ends the connection at once, whatever it is doing.
+    pub(crate) fn shut(&self) {
+        self.outbox.close();
+        self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Reads nothing more, and lets the kernel send what it has.
+    pub(crate) fn stop_reading(&self) {
+        self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the connection after its last response, as soon as nothing is active on it.
+    #[must_use = "what is unsent must be flushed"]
+    pub(crate) fn close_when_idle(self: &Arc<Self>) -> Option<Unsent> {
+        let close = self.requests.lock().close_when_idle();
+        close.and_then(|close| self.close_after(close))
+    }
+
+    /// Ends the connection after its last response, if nothing is active on it.
+    #[must_use = "what is unsent must be flushed"]
+    pub(crate) fn close_if_idle(self: &Arc<Self>) -> Option<Unsent> {
+        let close = self.requests.lock().close_if_idle();
+        close.and_then(|close| self.close_after(close))
+    }
+
+    /// Ends a kept connection behind a response once the server is shutting down, where that could not be done together
+    /// with the response: now the web server has had the least time to send its next request.
+    #[must_use = "what is unsent must be flushed"]
+    pub(crate) fn close_behind_response(self: &Arc<Self>) -> Option<Unsent> {
+        let closes = !self.socket.ends_with_last_bytes() && self.is_last_response();
+        closes.then(|| self.close_if_idle()).flatten()
+    }
+
+    /// Ends the connection if nothing is active on it and nothing has happened since `then`.
+    #[must_use = "what is unsent must be flushed"]
+    pub(crate) fn close_if_silent_since(self: &Arc<Self>, then: Instant) -> Option<Unsent> {
+        let is_silent = self.times.activity.load(Ordering::Relaxed) < self.context.millis(then);
+        let closes = is_silent && !self.socket.has_input();
+        closes.then(|| self.close_if_idle()).flatten()
+    }
+
+    /// Whether the response that is due now, or was sent just now, is to be the last of this connection.
+    fn is_last_response(&self) -> bool {
+        self.context.is_draining() && !self.socket.has_input()
+    }
+
+    fn close_after(self: &Arc<Self>, close: CloseAfter) -> Option<Unsent> {
+        self.start_draining();
+        self.posted(self.outbox.close_after(&self.socket, close))
+    }
+
+    fn start_draining(&self) {
+        let now = self.context.millis(Instant::now());
+        self.times.draining.store(now, Ordering::Relaxed);
+    }
+}
+
+impl Unsent {
+    /// Sends what is left, and waits for the peer. Whoever has a stake in an error meets it elsewhere.
+    pub(crate) fn flush(mut self, _: &impl MayBlock) -> io::Result<()> {
+        let Some(rest) = self.rest.take() else { return Ok(()) };
+        let connection = &self.connection;
+        let patience = connection.context.settings.write_timeout;
+        connection.sent(connection.outbox.flush(&connection.socket, patience, rest))
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        if self.rest.is_some() {
             // Nobody could go on with the turn, and everybody would wait for it.
-            self.shut();
+            self.connection.shut();
         }
     }
 }
@@ -239,7 +313,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         debug!("connection {}: closed", self.number);
-        self.server.metrics.count(Counter::ConnectionClosed);
-        self.server.connections.remove(self.number);
+        self.context.metrics.count(Counter::ConnectionClosed);
+        self.context.connections.remove(self.number);
     }
 }

@@ -15,16 +15,11 @@ use super::output::{self, Output};
 use super::pieces;
 use super::reference::{self, Meaning, Seen};
 use crate::connection::Connection;
-use crate::handler::body::{Body, FilterData};
-use crate::handler::request_ext::RequestExt;
-use crate::handler::send_body::SendBody;
-use crate::handler::{self, AppStatus, BoxError, Decision, Handlers};
+use crate::handler::{self, AppStatus, Body, BoxError, Decision, FilterData, Handlers, RequestExt, SendBody};
 use crate::metrics::Metrics;
-use crate::net::socket::Socket;
+use crate::net::Socket;
 use crate::protocol::{RequestId, Stream};
-use crate::runtime::clock;
-use crate::runtime::reader::Reader;
-use crate::runtime::state::Shared;
+use crate::runtime::{read_on_a_thread, run_clock, Reader, State};
 use crate::settings::Settings;
 
 /// How long the end of a connection may take, and all that comes before it.
@@ -56,8 +51,8 @@ pub fn connection(input: &[u8]) {
     let server = &servers()[setup.server()];
     let received = exchange(server, session, setup);
     check(session, setup, &received);
-    assert!(server.connections.wait_until_empty(Instant::now() + PATIENCE), "the server keeps the connection");
-    let counters = server.metrics.snapshot();
+    assert!(server.context.connections.wait_until_empty(Instant::now() + PATIENCE), "the server keeps the connection");
+    let counters = server.context.metrics.snapshot();
     assert_eq!((counters.active_requests, counters.open_connections), (0, 0));
 }
 
@@ -90,10 +85,10 @@ struct Received {
     in_peace: bool,
 }
 
-fn exchange(server: &Arc<Shared>, session: &[u8], setup: Setup) -> Received {
+fn exchange(server: &Arc<State>, session: &[u8], setup: Setup) -> Received {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
-    let connection = Connection::new(server, Socket::Unix(ours), false);
-    Reader::new(connection).submit();
+    let connection = Connection::new(&server.context, Socket::Unix(ours), false);
+    read_on_a_thread(server, Reader::new(server, connection));
     peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     peer.set_write_timeout(Some(PATIENCE)).expect("a time-out");
     let sent = send(&mut peer, session);
@@ -169,23 +164,23 @@ fn check_all_answered(meaning: &Meaning, output: &Output) {
 }
 
 /// One server for each setup.
-fn servers() -> &'static [Arc<Shared>] {
-    static SERVERS: OnceLock<Vec<Arc<Shared>>> = OnceLock::new();
+fn servers() -> &'static [Arc<State>] {
+    static SERVERS: OnceLock<Vec<Arc<State>>> = OnceLock::new();
     SERVERS.get_or_init(|| {
         watch_the_log();
         [0, 1, 2, 3, 0xf8, 0xf9, 0xfa, 0xfb].into_iter().map(|setup| start(Setup(setup))).collect()
     })
 }
 
-fn start(setup: Setup) -> Arc<Shared> {
+fn start(setup: Setup) -> Arc<State> {
     let handlers = Handlers {
         responder: Some(handler::responder(respond)),
         authorizer: Some(handler::authorizer(authorize)),
         filter: setup.multiplexes().then(|| handler::filter(filter)),
     };
-    let server = Shared::start(settings(setup), handlers, Metrics::default());
+    let server = State::start(settings(setup), handlers, Metrics::default());
     let ticking = server.clone();
-    thread::spawn(move || clock::run(&ticking));
+    thread::spawn(move || run_clock(&ticking));
     server
 }
 

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::protocol::{
-    Action, BeginRequest, CloseAfter, Completed, Demux, Event, Limits, ProtocolError, Refusal, Refused, RequestId,
-    Role, Roles, Started, Stream, Ticket,
+    Action, BeginRequest, CloseAfter, Demux, Event, Limits, ProtocolError, Refusal, RequestId, RequestKey, Role, Roles,
+    Started, Stream,
 };
 
 const MAX_PARAMS: usize = 40;
 const MAX_CONNECTION_PARAMS: usize = 60;
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Whatever comes from both sides in whatever order: each accepted BEGIN_REQUEST has exactly one end, a ticket ends
+/// Whatever comes from both sides in whatever order: each accepted BEGIN_REQUEST has exactly one end, a key ends
 /// no successor, PARAMS stay within their limits, and closing is said at most once, when nothing is active.
 pub fn demultiplexer(script: &[u8]) {
     let mut script = Script(script);
@@ -46,7 +46,7 @@ struct Bench {
     now: Instant,
     active: HashMap<RequestId, Active>,
     /// All that were ever given out, and whose they are.
-    tickets: Vec<(Ticket, usize)>,
+    keys: Vec<(RequestKey, usize)>,
     n_begun: usize,
     n_answered: u64,
     closing: bool,
@@ -81,7 +81,7 @@ impl Bench {
             limits,
             now: Instant::now(),
             active: HashMap::new(),
-            tickets: Vec::new(),
+            keys: Vec::new(),
             n_begun: 0,
             n_answered: 0,
             closing: refusing,
@@ -109,7 +109,7 @@ impl Bench {
             9 => self.overdue(Duration::from_millis(operand.into())),
             10 if operand < 8 => self.close_when_idle(),
             11 if operand < 8 => self.disconnect(),
-            _ => self.complete(usize::from(operand) % self.tickets.len().max(1)),
+            _ => self.complete(usize::from(operand) % self.keys.len().max(1)),
         }
     }
 
@@ -123,7 +123,7 @@ impl Bench {
         let event = Event::Begin { id, begin: BeginRequest { role, keep_conn } };
         let handle = |role| {
             begun = Some(role);
-            (number, Vec::new())
+            number
         };
         let outcome = self.demux.receive(event, self.now, handle);
         match outcome {
@@ -141,9 +141,9 @@ impl Bench {
                 self.n_begun += 1;
             }
             Ok(Action::Refuse(refused)) => {
-                assert_eq!((begun, refused.id), (None, id));
+                assert_eq!((begun, refused.id()), (None, id));
                 assert!(!Role::from_number(role).is_some_and(|role| self.is_admitted(role)), "{refused:?}");
-                self.check_answered(keep_conn, refused.close);
+                self.check_answered(keep_conn, refused.close());
             }
             other => panic!("BEGIN_REQUEST made {other:?}"),
         }
@@ -188,9 +188,9 @@ impl Bench {
         request.stdin = request.role != Role::Authorizer;
         request.data = request.role == Role::Filter;
         request.since = self.now;
-        let Action::Start(Started { ticket, role, params, handle }) = action else { panic!("not started: {action:?}") };
-        assert_eq!((ticket.id, role, params, handle), (id, request.role, expected, request.number));
-        self.tickets.push((ticket, handle));
+        let Action::Start(Started { key, role, params, handle }) = action else { panic!("not started: {action:?}") };
+        assert_eq!((key.id, role, params, handle), (id, request.role, expected, request.number));
+        self.keys.push((key, handle));
     }
 
     fn content(&mut self, id: RequestId, stream: Stream, content: &[u8]) {
@@ -234,9 +234,9 @@ impl Bench {
             None => assert_eq!(action, Action::Nothing),
             Some(Active { params: Some(_), .. }) => self.check_refused(action, id, Refusal::Aborted),
             Some(request) => {
-                let Action::Abort { ticket, handle } = action else { panic!("not aborted: {action:?}") };
+                let Action::Abort { key, handle } = action else { panic!("not aborted: {action:?}") };
                 assert_eq!(handle, request.number);
-                assert!(self.tickets.contains(&(ticket, handle)));
+                assert!(self.keys.contains(&(key, handle)));
             }
         }
     }
@@ -259,9 +259,10 @@ impl Bench {
         assert_eq!(bodies, late_bodies);
         assert_eq!(refused.len(), late.iter().filter(|(_, request)| request.params.is_some()).count());
         for refused in refused {
-            let request = self.active.get(&refused.id).expect("an active request");
+            let request = self.active.get(&refused.id()).expect("an active request");
             assert!(request.params.is_some() && self.now - request.since >= PATIENCE);
-            self.check_refused(Action::Refuse(refused), refused.id, Refusal::ParamsTimedOut);
+            let id = refused.id();
+            self.check_refused(Action::Refuse(refused), id, Refusal::ParamsTimedOut);
         }
     }
 
@@ -276,25 +277,25 @@ impl Bench {
         self.demux.disconnect();
         self.active.retain(|_, request| request.params.is_none());
         (self.closing, self.connected) = (true, false);
-        let mut left: Vec<_> = self.demux.active().into_iter().map(|(ticket, handle)| (ticket.id, handle)).collect();
+        let mut left: Vec<_> = self.demux.active().into_iter().map(|(key, handle)| (key.id, handle)).collect();
         let mut expected: Vec<_> = self.active.iter().map(|(id, request)| (*id, request.number)).collect();
         left.sort_unstable();
         expected.sort_unstable();
         assert_eq!(left, expected);
     }
 
-    /// A worker presents a ticket, perhaps of a request that has ended long since.
+    /// A worker presents a key, perhaps of a request that has ended long since.
     fn complete(&mut self, n: usize) {
-        let Some(&(ticket, number)) = self.tickets.get(n) else { return };
-        let completed = self.demux.complete(ticket);
-        match self.active.get(&ticket.id).filter(|request| request.number == number) {
-            None => assert_eq!(completed, None, "{ticket:?} ended another request"),
+        let Some(&(key, number)) = self.keys.get(n) else { return };
+        let completed = self.demux.complete(key);
+        match self.active.get(&key.id).filter(|request| request.number == number) {
+            None => assert_eq!(completed, None, "{key:?} ended another request"),
             Some(request) => {
                 let keep_conn = request.keep_conn;
-                self.active.remove(&ticket.id);
-                let Completed { id, close } = completed.expect("an active request ends");
-                assert_eq!(id, ticket.id);
-                self.check_answered(keep_conn, close);
+                self.active.remove(&key.id);
+                let completed = completed.expect("an active request ends");
+                assert_eq!(completed.id(), key.id);
+                self.check_answered(keep_conn, completed.close());
             }
         }
     }
@@ -303,7 +304,7 @@ impl Bench {
     fn finish(mut self) {
         self.disconnect();
         for _ in 0..2 {
-            (0..self.tickets.len()).for_each(|n| self.complete(n));
+            (0..self.keys.len()).for_each(|n| self.complete(n));
             self.close_when_idle();
             assert_eq!((self.demux.len(), self.active.len()), (0, 0));
             assert!(self.closed, "closing was never said");
@@ -312,11 +313,9 @@ impl Bench {
 
     fn check_refused(&mut self, action: Action<'_, usize>, id: RequestId, refusal: Refusal) {
         let request = self.active.remove(&id).expect("an active request");
-        let Action::Refuse(Refused { id: refused_id, refusal: why, close }) = action else {
-            panic!("request {id} was not refused: {action:?}")
-        };
-        assert_eq!((refused_id, why), (id, refusal));
-        self.check_answered(request.keep_conn, close);
+        let Action::Refuse(refused) = action else { panic!("request {id} was not refused: {action:?}") };
+        assert_eq!((refused.id(), refused.refusal()), (id, refusal));
+        self.check_answered(request.keep_conn, refused.close());
     }
 
     /// A request left `active`, or never came into it.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::BodyError;
 use crate::protocol::Stream;
-use crate::request::exchange::Exchange;
+use crate::request::RequestState;
 
 /// The body of a request: `Read` and `BufRead`, streaming while the client sends it.
 ///
@@ -52,13 +52,13 @@ struct Input {
 
 /// A stream of a request whose handler goes away with this.
 struct Source {
-    exchange: Arc<Exchange>,
+    request: Arc<RequestState>,
     stream: Stream,
 }
 
 impl Body {
-    pub(crate) fn new(exchange: Arc<Exchange>, content_length: Option<u64>) -> Body {
-        Body { input: Input::new(exchange, Stream::Stdin, content_length) }
+    pub(crate) fn new(request: Arc<RequestState>, content_length: Option<u64>) -> Body {
+        Body { input: Input::new(request, Stream::Stdin, content_length) }
     }
 
     fn from_memory(bytes: Vec<u8>) -> Body {
@@ -67,10 +67,10 @@ impl Body {
 }
 
 impl FilterData {
-    pub(crate) fn new(exchange: Arc<Exchange>, length: Option<u64>, last_modified: Option<u64>) -> FilterData {
+    pub(crate) fn new(request: Arc<RequestState>, length: Option<u64>, last_modified: Option<u64>) -> FilterData {
         let since_epoch = last_modified.map(Duration::from_secs);
         FilterData {
-            input: Input::new(exchange, Stream::Data, length),
+            input: Input::new(request, Stream::Data, length),
             length,
             last_modified: since_epoch.and_then(|time| SystemTime::UNIX_EPOCH.checked_add(time)),
         }
@@ -88,19 +88,28 @@ impl FilterData {
 }
 
 impl Input {
-    fn new(exchange: Arc<Exchange>, stream: Stream, announced: Option<u64>) -> Input {
+    fn new(request: Arc<RequestState>, stream: Stream, announced: Option<u64>) -> Input {
         if let Some(len) = announced {
-            exchange.input(stream).expect(len);
+            request.input(stream).expect(len);
         }
-        let source = Some(Source { exchange, stream });
+        let source = Some(Source { request, stream });
         Input { source, remaining: announced, ..Input::default() }
     }
 
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.check_alive()?;
         if self.consumed == self.chunk.len() {
             self.next_chunk()?;
         }
         Ok(&self.chunk[self.consumed..])
+    }
+
+    /// What a handler leaves behind can read nothing more, not even what it has already.
+    fn check_alive(&self) -> io::Result<()> {
+        match &self.source {
+            Some(source) if source.request.is_over() => Err(BodyError::Finished.into()),
+            _ => Ok(()),
+        }
     }
 
     fn consume(&mut self, len: usize) {
@@ -118,7 +127,7 @@ impl Input {
         if self.remaining == Some(0) {
             return Ok(());
         }
-        let pipe = source.exchange.input(source.stream);
+        let pipe = source.request.input(source.stream);
         self.consumed = 0;
         match pipe.next(std::mem::take(&mut self.chunk))? {
             Some(chunk) => {
@@ -146,7 +155,7 @@ impl Input {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.exchange.input(self.stream).close();
+        self.request.input(self.stream).close();
     }
 }
 
@@ -229,19 +238,18 @@ impl fmt::Debug for FilterData {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
     use crate::protocol::Role;
-    use crate::request::pipe::{End, Patience, PipeLimits, Pushed};
+    use crate::request::{End, PipeLimits, Pushed};
     use std::time::Instant;
 
-    fn exchange(pushed: &[u8], end: Option<End>) -> Arc<Exchange> {
+    fn request(pushed: &[u8], end: Option<End>) -> Arc<RequestState> {
         let limits = PipeLimits { buffer: 1000, max_len: 1000 };
-        let exchange = Exchange::new(Role::Filter, limits, 0, Metrics::default(), Instant::now());
+        let request = RequestState::new(Role::Filter, limits, 0, Instant::now());
         for stream in [Stream::Stdin, Stream::Data] {
-            assert_eq!(exchange.input(stream).push(pushed, Patience::None), Pushed::Seen);
-            end.into_iter().for_each(|end| exchange.input(stream).end(end));
+            assert_eq!(request.input(stream).push(pushed), Pushed::Seen);
+            end.into_iter().for_each(|end| request.input(stream).end(end));
         }
-        Arc::new(exchange)
+        Arc::new(request)
     }
 
     fn read(mut reader: impl Read) -> (String, Option<BodyError>) {
@@ -267,19 +275,33 @@ mod tests {
             ("body and more", complete, Some(4), "body", None),
         ];
         for (pushed, end, announced, text, error) in rows {
-            let body = Body::new(exchange(pushed.as_bytes(), end), announced);
+            let body = Body::new(request(pushed.as_bytes(), end), announced);
             assert_eq!(read(body), (text.to_owned(), error), "{pushed} {announced:?}");
-            let data = FilterData::new(exchange(pushed.as_bytes(), end), announced, Some(7));
+            let data = FilterData::new(request(pushed.as_bytes(), end), announced, Some(7));
             assert_eq!(read(data), (text.to_owned(), error), "{pushed} {announced:?}");
         }
     }
 
     #[test]
     fn what_comes_after_a_dropped_body_is_not_kept() {
-        let exchange = exchange(b"one", None);
-        drop(Body::new(exchange.clone(), None));
-        assert_eq!(exchange.input(Stream::Stdin).push(&[0; 500], Patience::Endless), Pushed::Seen);
-        assert_eq!(exchange.input(Stream::Stdin).push(&[0; 5000], Patience::Endless), Pushed::Seen);
+        let request = request(b"one", None);
+        drop(Body::new(request.clone(), None));
+        assert_eq!(request.input(Stream::Stdin).push(&[0; 500]), Pushed::Seen);
+        assert_eq!(request.input(Stream::Stdin).push(&[0; 5000]), Pushed::Seen);
+    }
+
+    #[test]
+    fn what_outlives_its_request_reads_nothing_more() {
+        let finished = |outcome: io::Result<usize>| BodyError::of(&outcome.expect_err("over"));
+        for end in [None, Some(End::Complete)] {
+            let request = request(b"content", end);
+            let mut body = Body::new(request.clone(), None);
+            let mut data = FilterData::new(request.clone(), None, None);
+            assert_eq!(body.fill_buf().expect("readable"), b"content");
+            request.end();
+            assert_eq!(finished(body.read(&mut [0; 8])), Some(BodyError::Finished));
+            assert_eq!(finished(data.read(&mut [0; 8])), Some(BodyError::Finished));
+        }
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! What users write: functions from a request to an answer, one for each role.
 
-pub(crate) mod body;
-pub(crate) mod request_ext;
-pub(crate) mod send_body;
+mod body;
+mod cancellation;
+mod request_ext;
+mod send_body;
+mod writers;
 
 pub use body::{Body, FilterData};
+pub use cancellation::Cancellation;
 pub use request_ext::RequestExt;
+pub(crate) use request_ext::Served;
+pub(crate) use send_body::Kind;
 pub use send_body::SendBody;
+pub use writers::{BodyWriter, Stderr};
 
 use std::error::Error as StdError;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use http::Request;
 
+use super::{Cancellation, Stderr};
 use crate::cgi::Params;
-use crate::request::exchange::{Cancellation, Exchange, Stderr};
+use crate::request::RequestState;
 
 /// Methods that this crate adds to [`http::Request`].
 ///
@@ -39,18 +40,18 @@ pub trait RequestExt: sealed::Sealed {
 impl<B> RequestExt for Request<B> {
     fn params(&self) -> &Params {
         static NONE: Params = Params::empty();
-        match exchange(self) {
-            Some(exchange) => exchange.params(),
+        match served(self) {
+            Some(request) => request.params(),
             None => self.extensions().get().unwrap_or(&NONE),
         }
     }
 
     fn stderr(&self) -> Stderr {
-        Stderr::new(exchange(self).cloned())
+        Stderr::new(served(self).cloned())
     }
 
     fn cancellation(&self) -> Cancellation {
-        Cancellation::new(exchange(self).cloned())
+        Cancellation::new(served(self).cloned())
     }
 
     fn remote_addr(&self) -> Option<IpAddr> {
@@ -74,9 +75,9 @@ impl<B> RequestExt for Request<B> {
 
 /// What the server puts among the extensions of a request.
 #[derive(Clone)]
-pub(crate) struct Served(pub(crate) Arc<Exchange>);
+pub(crate) struct Served(pub(crate) Arc<RequestState>);
 
-fn exchange<B>(request: &Request<B>) -> Option<&Arc<Exchange>> {
+fn served<B>(request: &Request<B>) -> Option<&Arc<RequestState>> {
     request.extensions().get::<Served>().map(|served| &served.0)
 }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 
+use super::BodyWriter;
 use crate::cgi::AnswerBody;
-use crate::runtime::answer::BodyWriter;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";

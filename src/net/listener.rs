@@ -12,9 +12,9 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{sockopt, AddressFamily};
 
+use super::socket::Socket;
+use super::unix_socket::{self, Permissions};
 use crate::error::{Error, Result};
-use crate::net::socket::Socket;
-use crate::net::unix_socket::{self, Permissions};
 
 /// A socket on which web servers connect.
 ///
@@ -135,7 +135,7 @@ impl Listener {
     /// There is none. The message says what to do.
     pub fn inherited() -> Result<Listener> {
         #[cfg(feature = "systemd")]
-        if let Some(socket) = crate::net::systemd::socket()? {
+        if let Some(socket) = super::systemd::socket()? {
             let listener = Listener::from_socket(socket);
             return listener.map_err(|error| Error::io("cannot use the first socket of LISTEN_FDS", error));
         }

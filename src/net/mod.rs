@@ -2,14 +2,16 @@
 //!
 //! In scope: system calls on sockets and socket files. Out of scope: records, requests, threads.
 
-pub(crate) mod listener;
-pub(crate) mod peers;
-pub(crate) mod socket;
+mod listener;
+mod peers;
+mod socket;
 #[cfg(feature = "systemd")]
-pub(crate) mod systemd;
-pub(crate) mod unix_socket;
+mod systemd;
+mod unix_socket;
 
 pub(crate) use listener::wait_for_wake;
 pub use listener::{Address, Listener, UnixBinding};
 pub(crate) use peers::Peers;
 pub(crate) use socket::Socket;
+#[cfg(feature = "systemd")]
+pub(crate) use systemd::{notify_ready, notify_stopping};

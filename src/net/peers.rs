@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use log::warn;
 
+use super::socket::Socket;
 use crate::error::{Error, Result};
-use crate::net::socket::Socket;
 
 /// The web servers that may connect; without entries all may.
 #[derive(Clone, Debug, Default)]

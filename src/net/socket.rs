@@ -4,10 +4,10 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::thread;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::{ioctl_fionread, retry_on_intr, Errno};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{recv, send, sendmsg, RecvFlags, SendAncillaryBuffer, SendFlags};
@@ -17,10 +17,6 @@ use rustix::net::{recv, send, sendmsg, RecvFlags, SendAncillaryBuffer, SendFlags
 const LAST: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::MORE);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const LAST: SendFlags = SendFlags::NOSIGNAL;
-
-/// What the peer of a connection that is broken off has to read what is on its way, before the reset. HAProxy 2.6
-/// crashes when the reset comes between its looking for something to read and its reading to the end of it.
-const READING_TIME: Duration = Duration::from_millis(50);
 
 /// A stream socket. Reading and writing take `&self`: the kernel serves one reader and one writer at a time, which
 /// is what the reader thread and the outbox are.
@@ -41,51 +37,39 @@ impl Socket {
         Ok(retry_on_intr(|| recv(self, spare_capacity(buffer), RecvFlags::DONTWAIT))?.1)
     }
 
-    /// Writes all parts, blocking, in as few system calls as the kernel allows.
-    pub(crate) fn write_all(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut rest: Vec<&[u8]>;
-        let mut parts = parts;
-        loop {
-            let written = self.write_parts(parts)?;
-            match remaining(parts, written) {
-                None => return Ok(()),
-                Some(left) => rest = left,
+    /// Writes as much of the parts as the kernel takes without waiting, perhaps nothing, and says how much that was. Bytes
+    /// that are the last before the sending side is closed may wait for that: over TCP the end then comes in the same
+    /// segment, and a web server that has the whole answer knows that the connection is not there for another.
+    pub(crate) fn write_now(&self, parts: &[&[u8]], is_last: bool) -> io::Result<usize> {
+        let last = if is_last && self.ends_with_last_bytes() { LAST } else { SendFlags::NOSIGNAL };
+        let flags = last | SendFlags::DONTWAIT;
+        let written = retry_on_intr(|| match parts {
+            [whole] => send(self, whole, flags),
+            _ => {
+                let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+                sendmsg(self, &slices, &mut SendAncillaryBuffer::default(), flags)
             }
-            parts = &rest;
+        });
+        match written {
+            Err(Errno::WOULDBLOCK) => Ok(0),
+            written => Ok(written?),
         }
     }
 
-    /// Writes what must be the last before the socket is shut down for writing. Over TCP the end then comes in the same
-    /// segment: a web server that has the whole answer knows that the connection is not there for another.
-    pub(crate) fn write_last(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let (Socket::Tcp(stream), &[mut rest]) = (self, parts) else { return self.write_all(parts) };
-        while !rest.is_empty() {
-            match send(stream, rest, LAST) {
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    /// Waits until the kernel may take more, and at most for `time`.
+    pub(crate) fn wait_writable(&self, time: Duration) -> io::Result<()> {
+        poll_for(self, PollFlags::OUT, time).map(drop)
+    }
+
+    /// Whether the peer has closed both directions, as far as the system tells. Over TCP it does not, before something
+    /// was sent.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        poll_for(self, PollFlags::empty(), Duration::ZERO).is_ok_and(|seen| seen.contains(PollFlags::HUP))
     }
 
     /// Whether the peer sees the last bytes and the end at the same time.
     pub(crate) fn ends_with_last_bytes(&self) -> bool {
         matches!(self, Socket::Tcp(_))
-    }
-
-    /// Writes as much as the kernel takes without blocking, and says how much that was.
-    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match send(self, &bytes[written..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(io::Error::from) {
-                Ok(n) => written += n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(written)
     }
 
     /// Whether bytes wait to be read.
@@ -101,36 +85,27 @@ impl Socket {
         };
     }
 
-    /// Ends the connection so that the peer can tell it from a regular end, where the transport has a way to: nginx
-    /// takes the end of a TCP connection for the end of an answer, unless it is a reset. That throws away what the
-    /// peer's kernel does not have yet.
-    pub(crate) fn break_off(&self) {
-        let how = match self {
-            Socket::Tcp(stream) => {
-                thread::sleep(READING_TIME);
-                // The reset follows when our reader has seen this and the last user of the socket is gone.
-                set_socket_linger(stream, Some(Duration::ZERO)).map_or(Shutdown::Both, |()| Shutdown::Read)
-            }
-            Socket::Unix(_) => Shutdown::Write,
-        };
+    /// Whether the peer can tell a reset from a regular end: nginx takes the end of a TCP connection for the end of an
+    /// answer, unless it is a reset.
+    pub(crate) fn resets(&self) -> bool {
+        matches!(self, Socket::Tcp(_))
+    }
+
+    /// Ends the connection by a reset. It follows when our reader has seen this and the last user of the socket is gone,
+    /// and throws away what the peer's kernel does not have yet.
+    pub(crate) fn reset(&self) {
+        let how = set_socket_linger(self, Some(Duration::ZERO)).map_or(Shutdown::Both, |()| Shutdown::Read);
         self.shutdown(how);
     }
+}
 
-    fn write_parts(&self, parts: &[&[u8]]) -> io::Result<usize> {
-        let written = match parts {
-            [whole] => send(self, whole, SendFlags::NOSIGNAL).map_err(io::Error::from),
-            _ => self.write_vectored(parts),
-        };
-        match written {
-            Ok(0) if parts.iter().any(|part| !part.is_empty()) => Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            written => written,
-        }
-    }
-
-    fn write_vectored(&self, parts: &[&[u8]]) -> io::Result<usize> {
-        let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
-        Ok(sendmsg(self, &slices, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)?)
+/// Waits for `events`, and at most for `time`; what was seen.
+fn poll_for(socket: &Socket, events: PollFlags, time: Duration) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::new(socket, events)];
+    let time = Timespec::try_from(time).ok();
+    match poll(&mut fds, time.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(fds[0].revents()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -141,19 +116,6 @@ impl AsFd for Socket {
             Socket::Unix(stream) => stream.as_fd(),
         }
     }
-}
-
-/// What is left of `parts` behind the first `written` bytes; `None` when nothing is.
-fn remaining<'a>(parts: &[&'a [u8]], mut written: usize) -> Option<Vec<&'a [u8]>> {
-    let mut rest = Vec::new();
-    for part in parts {
-        let skipped = written.min(part.len());
-        written -= skipped;
-        if skipped < part.len() {
-            rest.push(&part[skipped..]);
-        }
-    }
-    (!rest.is_empty()).then_some(rest)
 }
 
 #[cfg(test)]
@@ -168,20 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_parts_is_found_at_every_cut() {
-        let parts: [&[u8]; 4] = [b"ab", b"", b"cde", b"f"];
-        for written in 0..=6 {
-            let left = remaining(&parts, written).unwrap_or_default().concat();
-            assert_eq!(left, b"abcdef"[written..], "{written} written");
-        }
-        assert_eq!(remaining(&parts, 6), None);
-    }
-
-    #[test]
     fn a_broken_off_connection_ends_in_a_reset_behind_its_last_byte() {
         let (socket, mut theirs) = tcp_pair();
-        socket.write_all(&[b"half an answer"]).expect("written");
-        socket.break_off();
+        assert_eq!(socket.write_now(&[b"half an ", b"answer"], false).expect("written"), 14);
+        socket.reset();
         assert_eq!(socket.read(&mut Vec::with_capacity(8)).expect("the reader is woken"), 0);
         drop(socket);
         let mut received = Vec::new();
@@ -194,7 +146,7 @@ mod tests {
     fn the_last_bytes_wait_for_the_end() {
         let (socket, mut theirs) = tcp_pair();
         theirs.set_nonblocking(true).expect("a flag");
-        socket.write_last(&[b"the last"]).expect("written");
+        assert_eq!(socket.write_now(&[b"the last"], true).expect("written"), 8);
         assert_eq!(theirs.read(&mut [0; 8]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
         socket.shutdown(Shutdown::Write);
         theirs.set_nonblocking(false).expect("a flag");
@@ -216,19 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn the_reset_leaves_time_to_read_what_is_on_its_way() {
-        let has_time = || {
-            let (socket, mut theirs) = tcp_pair();
-            thread::spawn(move || {
-                socket.write_all(&[b"half an answer"]).expect("written");
-                socket.break_off();
-            });
-            theirs.read_exact(&mut [0; 14]).expect("half an answer");
-            theirs.set_read_timeout(Some(READING_TIME / 5)).expect("a read timeout");
-            theirs.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-        };
-        // On a busy machine this side may be late now and then.
-        assert!((0..10).any(|_| has_time()), "the reset comes right behind the last byte");
+    fn a_peer_that_has_gone_is_told_from_one_that_is_half_closed() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let socket = Socket::Unix(ours);
+        assert!(!socket.is_hung_up());
+        theirs.shutdown(Shutdown::Write).expect("half-closed");
+        assert!(!socket.is_hung_up());
+        drop(theirs);
+        assert!(socket.is_hung_up());
     }
 
     #[test]
@@ -236,11 +183,11 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
         let socket = Socket::Unix(ours);
         let bytes = vec![7; 8 << 20];
-        let written = socket.write_now(&bytes).expect("written");
+        let written = socket.write_now(&[&bytes], false).expect("written");
         assert!(written > 0 && written < bytes.len());
         let mut read = vec![0; written];
         theirs.read_exact(&mut read).expect("read");
         assert!(read.iter().all(|&byte| byte == 7));
-        assert!(socket.write_now(b"more").is_ok_and(|n| n == 4));
+        assert!(socket.write_now(&[b"more"], false).is_ok_and(|n| n == 4));
     }
 }

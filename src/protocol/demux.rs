@@ -1,10 +1,10 @@
 //! The demultiplexer: which requests of one connection are active, and what each event means for them.
 //!
 //! It is plain data. The connection keeps it behind its lock, the reader brings the events, and whoever wants to end
-//! a request must present its [`Ticket`]: an id alone says nothing, because the web server reuses it at once.
+//! a request must present its [`RequestKey`]: an id alone says nothing, because the web server reuses it at once.
 //!
 //! ```text
-//!   BEGIN --> Params --end of PARAMS--> Input --complete(ticket)--> inactive
+//!   BEGIN --> Params --end of PARAMS--> Input --complete(key)--> inactive
 //!               |                                                      ^
 //!               +---- refused, aborted, overdue, connection lost ------+
 //! ```
@@ -13,7 +13,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
-use super::outcome::{Action, CloseAfter, Completed, Refusal, Refused, Started, Ticket};
+use super::outcome::{Action, CloseAfter, Completed, Cut, Ending, Refusal, Refused, RequestKey, Started};
 use super::{BeginRequest, Event, ProtocolError, RequestId, Role, Stream};
 
 /// The requests of one connection. `T` is what the runtime keeps for each of them.
@@ -21,7 +21,7 @@ use super::{BeginRequest, Event, ProtocolError, RequestId, Role, Stream};
 pub(crate) struct Demux<T> {
     requests: HashMap<RequestId, Request<T>, BuildHasherDefault<IdHasher>>,
     limits: Limits,
-    next_serial: u64,
+    next_generation: u64,
     /// The bytes of all PARAMS streams that have not ended.
     params_len: usize,
     /// The connection closes when no request is active any more.
@@ -62,7 +62,7 @@ pub(crate) struct Roles {
 
 #[derive(Debug)]
 struct Request<T> {
-    serial: u64,
+    generation: u64,
     role: Role,
     keep_conn: bool,
     phase: Phase,
@@ -84,7 +84,7 @@ impl<T: Clone> Demux<T> {
         Demux {
             requests: HashMap::default(),
             limits,
-            next_serial: 0,
+            next_generation: 0,
             params_len: 0,
             closing: false,
             closed: false,
@@ -93,13 +93,12 @@ impl<T: Clone> Demux<T> {
         }
     }
 
-    /// Takes in one event; `new_handle` is called when it begins a request, and also gives an empty buffer for its
-    /// PARAMS.
+    /// Takes in one event; `new_handle` is called when it begins a request.
     pub(crate) fn receive<'a>(
         &mut self,
         event: Event<'a>,
         now: Instant,
-        new_handle: impl FnOnce(Role) -> (T, Vec<u8>),
+        new_handle: impl FnOnce(Role) -> T,
     ) -> Result<Action<'a, T>, ProtocolError> {
         Ok(match event {
             Event::Begin { id, begin } => self.begin(id, begin, now, new_handle)?,
@@ -112,12 +111,22 @@ impl<T: Clone> Demux<T> {
         })
     }
 
-    /// Takes the request out of the map, if it is still the one that the ticket was made for.
-    pub(crate) fn complete(&mut self, ticket: Ticket) -> Option<Completed> {
-        let request = self.requests.get(&ticket.id).filter(|request| request.serial == ticket.serial)?;
+    /// Takes the request out of the map, if it is still the one that the key was made for.
+    pub(crate) fn complete(&mut self, key: RequestKey) -> Option<Completed> {
+        let request = self.requests.get(&key.id).filter(|request| request.generation == key.generation)?;
         let keep_conn = request.keep_conn;
-        self.remove(ticket.id);
-        Some(Completed { id: ticket.id, close: self.end(keep_conn) })
+        self.remove(key.id);
+        Some(self.ended(key.id, keep_conn))
+    }
+
+    /// Takes a request out of the map whose response was cut short. If it is the last one, the connection closes.
+    pub(crate) fn complete_cut(&mut self, key: RequestKey) -> Option<Cut> {
+        let is_last = self.requests.len() == 1;
+        self.closing |= is_last && self.is_active(key);
+        let completed = self.complete(key)?;
+        // A reset throws away what the peer's kernel does not have yet: it must not be the response of another.
+        let close = |close| Cut::Close(Ending { close, resets: self.is_sequential() });
+        Some(if is_last { close(completed.close) } else { Cut::EndRequest(completed) })
     }
 
     /// The connection closes as soon as no request is active any more, but not before there was one.
@@ -131,6 +140,12 @@ impl<T: Clone> Demux<T> {
         self.close()
     }
 
+    /// Like [`close_when_idle`](Self::close_when_idle), if no request is active now; else nothing changes.
+    pub(crate) fn close_if_idle(&mut self) -> Option<CloseAfter> {
+        let is_idle = self.requests.is_empty();
+        is_idle.then(|| self.close_when_idle()).flatten()
+    }
+
     /// The connection is lost: the requests without all of their PARAMS are forgotten.
     pub(crate) fn disconnect(&mut self) {
         self.closing = true;
@@ -139,9 +154,11 @@ impl<T: Clone> Demux<T> {
     }
 
     /// The requests whose handlers run or wait to run.
-    pub(crate) fn active(&self) -> Vec<(Ticket, T)> {
+    pub(crate) fn active(&self) -> Vec<(RequestKey, T)> {
         let active = self.requests.iter().filter(|(_, request)| matches!(request.phase, Phase::Input { .. }));
-        active.map(|(&id, request)| (Ticket { id, serial: request.serial }, request.handle.clone())).collect()
+        active
+            .map(|(&id, request)| (RequestKey { id, generation: request.generation }, request.handle.clone()))
+            .collect()
     }
 
     /// The requests for which the web server has let `patience` pass: those without all of their PARAMS are
@@ -161,9 +178,13 @@ impl<T: Clone> Demux<T> {
         (in_params.into_iter().filter_map(|id| self.refuse(id, Refusal::ParamsTimedOut)).collect(), in_body)
     }
 
+    fn is_active(&self, key: RequestKey) -> bool {
+        self.requests.get(&key.id).is_some_and(|request| request.generation == key.generation)
+    }
+
     /// Whether all requests so far had the same id. Then the web server has seen the end of each before it began the
     /// next, and no answer but the present one can be on its way.
-    pub(crate) fn is_sequential(&self) -> bool {
+    fn is_sequential(&self) -> bool {
         self.ids != Ids::Several
     }
 
@@ -188,7 +209,7 @@ impl<T: Clone> Demux<T> {
         id: RequestId,
         begin: BeginRequest,
         now: Instant,
-        new_handle: impl FnOnce(Role) -> (T, Vec<u8>),
+        new_handle: impl FnOnce(Role) -> T,
     ) -> Result<Action<'static, T>, ProtocolError> {
         if self.closed {
             return Ok(Action::Nothing);
@@ -206,12 +227,12 @@ impl<T: Clone> Demux<T> {
         let role = match self.limits.admit(begin.role, n_requests) {
             Ok(role) => role,
             Err(refusal) => {
-                return Ok(Action::Refuse(Refused { id, refusal, close: self.end(keep_conn) }));
+                return Ok(Action::Refuse(self.ended(id, keep_conn).refused(refusal)));
             }
         };
-        let (serial, (handle, params)) = (self.next_serial, new_handle(role));
-        vacant.insert(Request { serial, role, keep_conn, phase: Phase::Params(params), handle, since: now });
-        self.next_serial += 1;
+        let (generation, handle) = (self.next_generation, new_handle(role));
+        vacant.insert(Request { generation, role, keep_conn, phase: Phase::Params(Vec::new()), handle, since: now });
+        self.next_generation += 1;
         Ok(Action::Nothing)
     }
 
@@ -237,8 +258,8 @@ impl<T: Clone> Demux<T> {
         self.params_len -= params.len();
         request.phase = Phase::Input { stdin: request.role != Role::Authorizer, data: request.role == Role::Filter };
         request.since = now;
-        let ticket = Ticket { id, serial: request.serial };
-        Action::Start(Started { ticket, role: request.role, params, handle: request.handle.clone() })
+        let key = RequestKey { id, generation: request.generation };
+        Action::Start(Started { key, role: request.role, params, handle: request.handle.clone() })
     }
 
     fn content<'a>(&mut self, id: RequestId, stream: Stream, content: &'a [u8], now: Instant) -> Action<'a, T> {
@@ -277,8 +298,8 @@ impl<T: Clone> Demux<T> {
         match self.requests.get(&id) {
             None => Action::Nothing,
             Some(Request { phase: Phase::Params(_), .. }) => self.refusal(id, Refusal::Aborted),
-            Some(Request { serial, handle, .. }) => {
-                Action::Abort { ticket: Ticket { id, serial: *serial }, handle: handle.clone() }
+            Some(Request { generation, handle, .. }) => {
+                Action::Abort { key: RequestKey { id, generation: *generation }, handle: handle.clone() }
             }
         }
     }
@@ -289,7 +310,7 @@ impl<T: Clone> Demux<T> {
 
     fn refuse(&mut self, id: RequestId, refusal: Refusal) -> Option<Refused> {
         let keep_conn = self.remove(id)?.keep_conn;
-        Some(Refused { id, refusal, close: self.end(keep_conn) })
+        Some(self.ended(id, keep_conn).refused(refusal))
     }
 
     fn remove(&mut self, id: RequestId) -> Option<Request<T>> {
@@ -301,10 +322,10 @@ impl<T: Clone> Demux<T> {
     }
 
     /// A request is not active any more, and will be answered.
-    fn end(&mut self, keep_conn: bool) -> Option<CloseAfter> {
+    fn ended(&mut self, id: RequestId, keep_conn: bool) -> Completed {
         self.n_ended += 1;
         self.closing |= !keep_conn;
-        self.close()
+        Completed { id, close: self.close() }
     }
 
     fn close(&mut self) -> Option<CloseAfter> {

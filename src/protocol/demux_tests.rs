@@ -11,7 +11,7 @@ const LIMITS: Limits = Limits {
     roles: Roles { responder: true, authorizer: true, filter: true },
 };
 
-/// A demultiplexer whose handles are the serial numbers of its requests.
+/// A demultiplexer whose handles are the generation numbers of its requests.
 struct Bench {
     demux: Demux<u32>,
     now: Instant,
@@ -27,7 +27,7 @@ impl Bench {
         let n_begun = &mut self.n_begun;
         let next = move |_| {
             *n_begun += 1;
-            (*n_begun, Vec::new())
+            *n_begun
         };
         self.demux.receive(event, self.now, next)
     }
@@ -37,10 +37,10 @@ impl Bench {
     }
 
     /// Begins a request and ends its PARAMS.
-    fn start(&mut self, id: RequestId, role: u16) -> Ticket {
+    fn start(&mut self, id: RequestId, role: u16) -> RequestKey {
         assert_eq!(self.act(begin(id, role, true)), Action::Nothing);
         match self.act(end(id, Stream::Params)) {
-            Action::Start(started) => started.ticket,
+            Action::Start(started) => started.key,
             other => panic!("not started: {other:?}"),
         }
     }
@@ -101,8 +101,8 @@ fn every_state_has_one_outcome_for_every_record() {
             b.act(end(1, Stdin));
         }),
         ("ended", |b| {
-            let ticket = b.start(1, 1);
-            assert!(b.demux.complete(ticket).is_some());
+            let key = b.start(1, 1);
+            assert!(b.demux.complete(key).is_some());
         }),
     ];
     let events = [
@@ -138,7 +138,7 @@ fn every_state_has_one_outcome_for_every_record() {
 
 #[test]
 fn requests_beyond_the_limits_are_refused_and_not_kept() {
-    let refused = |refusal| Action::Refuse(Refused { id: 9, refusal, close: None });
+    let refused = |refusal| Action::Refuse(Refused { completed: Completed { id: 9, close: None }, refusal });
     let one = Limits { max_requests: 1, ..LIMITS };
     let responder = Limits { roles: Roles { responder: true, ..Roles::default() }, ..LIMITS };
     let filter = Limits { roles: Roles { filter: true, ..Roles::default() }, ..LIMITS };
@@ -164,7 +164,7 @@ fn requests_beyond_the_limits_are_refused_and_not_kept() {
 
 #[test]
 fn params_over_a_limit_end_the_request_and_free_their_bytes() {
-    let refused = |id, refusal| Action::Refuse(Refused { id, refusal, close: None });
+    let refused = |id, refusal| Action::Refuse(Refused { completed: Completed { id, close: None }, refusal });
     let mut bench = Bench::new(LIMITS);
     (1..=3).for_each(|id| drop(bench.act(begin(id, 1, true))));
     assert_eq!(bench.act(content(1, Stream::Params, &[0; 10])), Action::Nothing);
@@ -188,7 +188,7 @@ fn params_come_whole_whatever_the_records_were() {
 }
 
 #[test]
-fn a_ticket_ends_its_own_request_once_and_never_a_successor() {
+fn a_key_ends_its_own_request_once_and_never_a_successor() {
     let mut bench = Bench::new(LIMITS);
     let first = bench.start(1, 1);
     assert_eq!(bench.demux.complete(first), Some(Completed { id: 1, close: None }));
@@ -205,31 +205,40 @@ fn the_connection_closes_behind_the_last_request_once_one_did_not_keep_it() {
     let kept = bench.start(1, 1);
     bench.act(begin(2, 1, false));
     let aborted = bench.act(Event::Abort { id: 2 });
-    assert_eq!(aborted, Action::Refuse(Refused { id: 2, refusal: Refusal::Aborted, close: None }));
+    assert_eq!(
+        aborted,
+        Action::Refuse(Refused { completed: Completed { id: 2, close: None }, refusal: Refusal::Aborted })
+    );
     assert_eq!(bench.demux.complete(kept), Some(Completed { id: 1, close: Some(CloseAfter(2)) }));
 }
 
 #[test]
 fn what_begins_on_a_closed_connection_is_too_late() {
     let mut bench = Bench::new(LIMITS);
-    let ticket = bench.start(1, 1);
+    let key = bench.start(1, 1);
     assert_eq!(bench.demux.close_when_idle(), None);
     let last = bench.start(2, 1);
-    assert_eq!(bench.demux.complete(ticket), Some(Completed { id: 1, close: None }));
+    assert_eq!(bench.demux.complete(key), Some(Completed { id: 1, close: None }));
     assert_eq!(bench.demux.complete(last), Some(Completed { id: 2, close: Some(CloseAfter(2)) }));
     bench.act(begin(3, 1, true));
     assert_eq!((bench.demux.len(), bench.act(end(3, Stream::Params))), (0, Action::Nothing));
 }
 
 #[test]
-fn a_connection_that_uses_one_id_is_sequential() {
+fn an_answer_cut_short_ends_its_connection_by_a_reset_where_no_other_answer_is_on_its_way() {
     let mut bench = Bench::new(LIMITS);
-    assert!(bench.demux.is_sequential());
-    for (id, expected) in [(7, true), (7, true), (1, false), (7, false)] {
-        let ticket = bench.start(id, 1);
-        assert_eq!(bench.demux.is_sequential(), expected);
-        bench.demux.complete(ticket);
+    for id in [7, 7] {
+        let key = bench.start(id, 1);
+        assert!(bench.demux.complete(key).is_some());
     }
+    let key = bench.start(7, 1);
+    let close = |n, resets| Some(Cut::Close(Ending { close: Some(CloseAfter(n)), resets }));
+    assert_eq!(bench.demux.complete_cut(key), close(3, true));
+    assert_eq!(bench.demux.complete_cut(key), None, "it has ended");
+    let mut bench = Bench::new(LIMITS);
+    let (key, other) = (bench.start(1, 1), bench.start(2, 1));
+    assert_eq!(bench.demux.complete_cut(key), Some(Cut::EndRequest(Completed { id: 1, close: None })));
+    assert_eq!(bench.demux.complete_cut(other), close(2, false));
 }
 
 #[test]
@@ -241,7 +250,7 @@ fn overdue_params_are_refused_and_overdue_bodies_reported() {
     let patience = Duration::from_secs(5);
     assert_eq!(bench.demux.overdue(bench.now + patience / 2, patience), (vec![], vec![]));
     let (refused, bodies) = bench.demux.overdue(bench.now + patience, patience);
-    assert_eq!(refused, [Refused { id: 1, refusal: Refusal::ParamsTimedOut, close: None }]);
+    assert_eq!(refused, [Refused { completed: Completed { id: 1, close: None }, refusal: Refusal::ParamsTimedOut }]);
     assert_eq!(bodies, [2], "an authorizer has no body to wait for");
 }
 
@@ -250,11 +259,11 @@ fn a_lost_connection_forgets_what_has_no_worker() {
     let mut bench = Bench::new(LIMITS);
     bench.act(begin(1, 1, true));
     bench.act(content(1, Stream::Params, b"12345"));
-    let ticket = bench.start(2, 1);
+    let key = bench.start(2, 1);
     bench.demux.disconnect();
-    assert_eq!(bench.demux.active(), [(ticket, 2)]);
+    assert_eq!(bench.demux.active(), [(key, 2)]);
     assert_eq!((bench.demux.len(), bench.demux.params_len), (1, 0));
-    assert_eq!(bench.demux.complete(ticket), Some(Completed { id: 2, close: Some(CloseAfter(1)) }));
+    assert_eq!(bench.demux.complete(key), Some(Completed { id: 2, close: Some(CloseAfter(1)) }));
 }
 
 #[test]

@@ -19,10 +19,12 @@ mod values;
 pub(crate) use decoder::{Decoder, Event};
 pub(crate) use demux::{Demux, Limits, Roles};
 pub(crate) use error::ProtocolError;
-pub(crate) use outcome::{Action, CloseAfter, Completed, Refusal, Refused, Started, Ticket};
+#[cfg(test)]
+pub(crate) use outcome::ending_for_tests;
+pub(crate) use outcome::{Action, CloseAfter, Completed, Cut, Ending, Refusal, Refused, RequestKey, Started};
 pub(crate) use pairs::{parse_pairs, put_pair, Pair, PairsError};
 pub(crate) use record::{
-    put_begin_request, put_end_of_stream, put_end_request, put_record, put_unknown_type, BeginRequest, ProtocolStatus,
-    RecordHeader, RecordType, RequestId, Role, Stream, HEADER_LEN, MAX_CONTENT_LEN,
+    put_begin_request, put_end_of_stream, put_record, put_unknown_type, BeginRequest, ProtocolStatus, RecordHeader,
+    RecordType, RequestId, Role, Stream, HEADER_LEN, MAX_CONTENT_LEN,
 };
 pub(crate) use values::{Capabilities, ValuesQuery};

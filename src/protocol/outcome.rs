@@ -1,5 +1,6 @@
 //! What the demultiplexer says: what to do about an event, and how requests come to their end.
 
+use super::record::put_end_request;
 use super::{ProtocolStatus, RequestId, Role, Stream};
 
 /// What the connection has to do about an event.
@@ -21,34 +22,55 @@ pub(crate) enum Action<'a, T> {
     },
     /// ABORT_REQUEST for a request whose handler runs or waits to run.
     Abort {
-        ticket: Ticket,
+        key: RequestKey,
         handle: T,
     },
 }
 
 /// A request that no handler will see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "nobody else can end this request"]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
-    pub(crate) id: RequestId,
-    pub(crate) refusal: Refusal,
-    pub(crate) close: Option<CloseAfter>,
+    pub(super) completed: Completed,
+    pub(super) refusal: Refusal,
 }
 
 /// A request whose PARAMS are complete.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Started<T> {
-    pub(crate) ticket: Ticket,
+    pub(crate) key: RequestKey,
     pub(crate) role: Role,
     pub(crate) params: Vec<u8>,
     pub(crate) handle: T,
 }
 
-/// A request was taken out of the map: END_REQUEST may be sent now, and by nobody else.
+/// A request that was taken out of the map, or was never let in. It is the right to end it: only the demultiplexer makes
+/// it, once for each BEGIN_REQUEST, and END_REQUEST cannot be written without using it up.
+#[must_use = "nobody else can end this request"]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Completed {
-    pub(crate) id: RequestId,
+    pub(super) id: RequestId,
     /// It was the last of its connection.
-    pub(crate) close: Option<CloseAfter>,
+    pub(super) close: Option<CloseAfter>,
+}
+
+/// The records in front of it end a request, and perhaps the connection.
+#[must_use = "the connection must be told that a request has ended"]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(super) close: Option<CloseAfter>,
+    /// The response was cut short, and the end of the connection must not pass for its end.
+    pub(super) resets: bool,
+}
+
+/// How a response that was cut short comes to its end.
+#[must_use = "nobody else can end this request"]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The connection ends without END_REQUEST: nothing else is active on it.
+    Close(Ending),
+    /// By END_REQUEST with an application status, because others are active on the connection.
+    EndRequest(Completed),
 }
 
 /// The connection is to be closed when so many of its requests have been answered.
@@ -59,8 +81,59 @@ pub(crate) struct Completed {
 pub(crate) struct CloseAfter(pub(crate) u64);
 
 impl Completed {
+    /// Appends END_REQUEST.
+    pub(crate) fn end_request(self, out: &mut Vec<u8>, status: ProtocolStatus, app_status: u32) -> Ending {
+        put_end_request(out, self.id, status, app_status);
+        Ending { close: self.close, resets: false }
+    }
+
     pub(crate) fn refused(self, refusal: Refusal) -> Refused {
-        Refused { id: self.id, refusal, close: self.close }
+        Refused { completed: self, refusal }
+    }
+
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Whether the connection is to be closed, and after how many responses.
+    pub(crate) fn close(&self) -> Option<CloseAfter> {
+        self.close
+    }
+}
+
+impl Refused {
+    /// A refusal for the tests of what becomes of one.
+    #[cfg(test)]
+    pub(crate) fn at_the_door(id: RequestId, refusal: Refusal) -> Refused {
+        Completed { id, close: None }.refused(refusal)
+    }
+
+    pub(crate) fn id(&self) -> RequestId {
+        self.completed.id
+    }
+
+    pub(crate) fn refusal(&self) -> Refusal {
+        self.refusal
+    }
+
+    pub(crate) fn close(&self) -> Option<CloseAfter> {
+        self.completed.close()
+    }
+
+    /// Appends END_REQUEST.
+    pub(crate) fn end_request(self, out: &mut Vec<u8>) -> Ending {
+        self.completed.end_request(out, self.refusal.protocol_status(), 0)
+    }
+}
+
+impl Ending {
+    pub(crate) fn close(&self) -> Option<CloseAfter> {
+        self.close
+    }
+
+    pub(crate) fn resets(&self) -> bool {
+        self.resets
     }
 }
 
@@ -85,7 +158,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn protocol_status(self) -> ProtocolStatus {
+    fn protocol_status(self) -> ProtocolStatus {
         match self {
             Refusal::CantMultiplex => ProtocolStatus::CantMpxConn,
             Refusal::Overloaded => ProtocolStatus::Overloaded,
@@ -95,9 +168,15 @@ impl Refusal {
     }
 }
 
-/// The right to end one request: its id, and which of all the requests that had this id it is.
+/// Names one request: its id, and which of all the requests that had this id it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
+pub(crate) struct RequestKey {
     pub(crate) id: RequestId,
-    pub(super) serial: u64,
+    pub(super) generation: u64,
+}
+
+/// An ending for the tests of what sends it.
+#[cfg(test)]
+pub(crate) fn ending_for_tests(close: Option<CloseAfter>, resets: bool) -> Ending {
+    Ending { close, resets }
 }

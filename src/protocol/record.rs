@@ -175,7 +175,7 @@ pub(crate) fn put_end_of_stream(out: &mut Vec<u8>, record_type: RecordType, id: 
 }
 
 /// Appends END_REQUEST (section 5.5).
-pub(crate) fn put_end_request(out: &mut Vec<u8>, id: RequestId, status: ProtocolStatus, app_status: u32) {
+pub(super) fn put_end_request(out: &mut Vec<u8>, id: RequestId, status: ProtocolStatus, app_status: u32) {
     let mut content = [0; 8];
     content[..4].copy_from_slice(&app_status.to_be_bytes());
     content[4] = status as u8;

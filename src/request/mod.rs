@@ -1,13 +1,22 @@
-//! One request as data with locks.
+//! One request as data with locks: its state, its cancellation, and its input streams.
+//!
+//! In scope: what the threads that serve one request share. Each lock is held for a moment, none while using a file.
+//! Out of scope: connections, records, threads.
+//!
+//! ```text
+//!   reader --push--> Pipe --next--> handler
+//!   reader, timer, shutdown --cancel--> Signal --> handler, and whoever writes the response
+//!   worker --claim--> or <--claim-- whoever ends a request that waits: one of them has it
+//! ```
 
-pub(crate) mod buffers;
-pub(crate) mod exchange;
-pub(crate) mod pipe;
-pub(crate) mod signal;
-pub(crate) mod spool;
+mod buffers;
+mod pipe;
+mod signal;
+mod spool;
+mod state;
 
 pub(crate) use buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
-pub use exchange::{Cancellation, Stderr};
-pub(crate) use exchange::{Exchange, Exchanges, KEPT_PARAMS_LEN};
-pub(crate) use pipe::{End, Patience, PipeLimits, Pushed};
+pub(crate) use pipe::{End, PipeLimits, Pushed};
+pub(crate) use signal::Cancel;
 pub use signal::CancelReason;
+pub(crate) use state::{Claim, RequestState};

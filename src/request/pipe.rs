@@ -10,13 +10,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
+use super::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
+use super::spool::Spool;
 use crate::error::BodyError;
-use crate::request::buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
-use crate::request::spool::Spool;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The least that is allocated for a chunk, so that many tiny records share one.
 const MIN_CHUNK_LEN: usize = 4 << 10;
@@ -26,10 +24,6 @@ const MAX_SMALL_LEN: usize = 16 << 10;
 
 /// How much is read back from the spool at once.
 const SPOOL_READ_LEN: u64 = LARGE_BUFFER_LEN as u64;
-
-/// How long a reader may wait for a handler that is slow to read before it spools to a file: long enough for a
-/// handler that is merely busy, far too short to be noticed as a delay of an abort.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A stream of bytes with one writer and one reader.
 #[derive(Debug)]
@@ -46,17 +40,6 @@ pub(crate) struct PipeLimits {
     pub(crate) buffer: usize,
     /// Bytes of the whole stream.
     pub(crate) max_len: u64,
-}
-
-/// How long a push may wait for the handler when the buffer is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Others are served by the same connection: spool at once.
-    None,
-    /// For moments.
-    Brief,
-    /// As long as it takes: the connection serves one request at a time, so that there is nothing to hold up.
-    Endless,
 }
 
 #[derive(Debug, Default)]
@@ -106,15 +89,14 @@ impl Pipe {
         self.state.lock().expected = Some(len);
     }
 
-    /// Adds content; takes no longer than `patience` allows. A stream that grows beyond its limit fails behind what
+    /// Adds content, and waits for nobody. A stream that grows beyond its limit fails behind what
     /// fitted.
     ///
     /// A handler that waits is woken when most of the buffer is full. To wake it for every record would cost two changes
     /// of threads for each: most of what an upload takes.
-    pub(crate) fn push(&self, content: &[u8], patience: Patience) -> Pushed {
+    pub(crate) fn push(&self, content: &[u8]) -> Pushed {
         let mut state = self.state.lock();
         let (content, fits) = state.admit(content, self.limits.max_len);
-        self.wait_for_room(&mut state, content.len(), patience);
         if state.must_spool(content.len(), self.limits.buffer) {
             let offset = state.spooled.end;
             drop(state);
@@ -144,8 +126,8 @@ impl Pipe {
         self.changed.notify_all();
     }
 
-    /// The web server has sent nothing for too long. While the handler has not read what came before, or the reader
-    /// waits for it, that is not to blame on the web server.
+    /// The web server has sent nothing for too long. While the handler has not read what came before, that does it no
+    /// harm.
     pub(crate) fn end_if_read(&self, end: End) {
         let mut state = self.state.lock();
         if state.chunks.is_empty() && state.spooled.is_empty() {
@@ -198,23 +180,6 @@ impl Pipe {
                     self.changed.wait(&mut state);
                     state.handler_waits = false;
                 }
-            }
-        }
-    }
-
-    /// What the spool can spare the reader from: the handler takes a chunk, or goes away, within its patience.
-    fn wait_for_room(&self, state: &mut MutexGuard<'_, State>, len: usize, patience: Patience) {
-        let deadline = match patience {
-            Patience::None => return,
-            Patience::Brief => Some(Instant::now() + PATIENCE),
-            Patience::Endless => None,
-        };
-        while state.spooled.is_empty() && state.must_spool(len, self.limits.buffer) && !state.is_over() {
-            self.changed.notify_all();
-            match deadline {
-                None => self.changed.wait(state),
-                Some(deadline) if self.changed.wait_until(state, deadline).timed_out() => return,
-                Some(_) => {}
             }
         }
     }

@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
+use super::lobby::Lobby;
+use super::state::{Admission, State};
 use crate::connection::Connection;
 use crate::metrics::Counter;
-use crate::net::listener::{wait_for_wake, Listener};
-use crate::net::peers::Peers;
-use crate::net::socket::Socket;
-use crate::runtime::lobby::Lobby;
-use crate::runtime::state::{Admission, Shared};
+use crate::net::{wait_for_wake, Listener, Peers, Socket};
 
 /// How long the accept loop waits when connections cannot be taken: too many are open, here or in the process.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -26,7 +24,7 @@ const MAX_BURST: usize = 16;
 
 /// What the accepting thread has.
 pub(crate) struct Accept {
-    pub(crate) server: Arc<Shared>,
+    pub(crate) state: Arc<State>,
     pub(crate) listener: Listener,
     pub(crate) peers: Peers,
     /// Can be read once the thread is to end.
@@ -39,7 +37,7 @@ impl Accept {
         info!("listening on {}", self.listener.address());
         let mut lobby = Lobby::new();
         let mut is_failing = false;
-        while !self.server.is_draining() {
+        while !self.state.context.is_draining() {
             let Err(error) = self.accept_or_wait(&mut lobby) else {
                 is_failing = false;
                 continue;
@@ -51,12 +49,12 @@ impl Accept {
             // A failure to wait only makes the pause shorter.
             let _: io::Result<()> = wait_for_wake(&self.woken, ACCEPT_PAUSE);
         }
-        let (server, address) = (self.server.clone(), self.listener.address().clone());
+        let (state, address) = (self.state.clone(), self.listener.address().clone());
         self.take_backlog(&mut lobby);
         // Nothing may come between the last look into the backlog and the end of the socket.
         drop(self);
-        lobby.close();
-        server.workers.wake();
+        lobby.close(&state);
+        state.workers.wake();
         info!("no longer listening on {address}");
     }
 
@@ -69,8 +67,8 @@ impl Accept {
 
     fn accept_or_wait(&self, lobby: &mut Lobby) -> io::Result<()> {
         let burst = (0..MAX_BURST).try_for_each(|_| self.accept_one(lobby));
-        let patience = lobby.look_after(Instant::now());
-        self.server.workers.wake();
+        let patience = lobby.look_after(&self.state, Instant::now());
+        self.state.workers.wake();
         match burst {
             Ok(()) => Ok(()),
             Err(Halt::NoneLeft) => self.listener.wait(&self.woken, patience),
@@ -98,11 +96,11 @@ impl Accept {
 
     /// What to do with one more connection. Those in the lobby that are over do not count.
     fn admission(&self, lobby: &mut Lobby) -> Admission {
-        match self.server.admission() {
+        match self.state.admission() {
             Admission::Serve => Admission::Serve,
             _ => {
                 lobby.let_go();
-                self.server.admission()
+                self.state.admission()
             }
         }
     }
@@ -110,14 +108,14 @@ impl Accept {
     fn serve(&self, socket: Socket, admission: Admission, lobby: &mut Lobby) {
         let allowed = self.peers.allow(&socket);
         if !matches!(allowed, Ok(true)) {
-            self.server.metrics.count(Counter::PeerRefused);
+            self.state.context.metrics.count(Counter::PeerRefused);
         }
         match allowed {
             Ok(true) => {}
             Ok(false) => return warn!("a connection from a peer that is not allowed; closed"),
             Err(error) => return warn!("a connection from a peer that cannot be told; closed: {error}"),
         }
-        lobby.admit(Connection::new(&self.server, socket, admission == Admission::Refuse));
+        lobby.admit(&self.state, Connection::new(&self.state.context, socket, admission == Admission::Refuse));
     }
 }
 

@@ -8,15 +8,12 @@ use std::io::{self, Write};
 use http::{response, StatusCode};
 
 use crate::cgi::{put_head, put_refusal, AnswerBody, BodyRule, HeadError, HeadLimits};
-use crate::connection::outbox::{Outbox, Part};
 use crate::error::BodyError;
-use crate::net::socket::Socket;
 use crate::protocol::{
-    put_end_of_stream, put_end_request, put_record, ProtocolStatus, RecordHeader, RecordType, RequestId, HEADER_LEN,
-    MAX_CONTENT_LEN,
+    put_end_of_stream, put_record, Completed, Cut, Ending, ProtocolStatus, RecordHeader, RecordType, RequestId,
+    HEADER_LEN, MAX_CONTENT_LEN,
 };
-use crate::request::exchange::Exchange;
-use crate::request::signal::CancelReason;
+use crate::request::RequestState;
 
 /// Collected output is sent when there is this much of it.
 const SEND_LEN: usize = 32 << 10;
@@ -29,15 +26,15 @@ const DIRECT_RECORDS: usize = 4;
 
 /// Where an answer goes.
 #[derive(Clone, Copy)]
-pub(crate) struct Destination<'a> {
-    pub(crate) socket: &'a Socket,
-    pub(crate) outbox: &'a Outbox,
-    pub(crate) exchange: &'a Exchange,
-    pub(crate) id: RequestId,
+pub(super) struct Destination<'a> {
+    /// Sends whole records.
+    pub(super) send: &'a (dyn Fn(&[&[u8]]) -> io::Result<()> + Sync),
+    pub(super) request: &'a RequestState,
+    pub(super) id: RequestId,
 }
 
 /// An answer under way.
-pub(crate) struct Answer<'a> {
+pub(super) struct Answer<'a> {
     to: Destination<'a>,
     /// Records that were not sent yet. The last one is open while `open` says where it begins.
     out: Vec<u8>,
@@ -46,11 +43,13 @@ pub(crate) struct Answer<'a> {
     body_len: u64,
     is_long: bool,
     progress: Progress,
+    /// Why some of it could not be sent. What comes after that is not sent either, whatever the handler makes of it.
+    failed: Option<BodyError>,
 }
 
 /// How far an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Progress {
+pub(super) enum Progress {
     Nothing,
     /// The head is in the buffer: it can still be taken back.
     Collected,
@@ -60,17 +59,26 @@ pub(crate) enum Progress {
 
 impl<'a> Answer<'a> {
     /// `out` is a buffer to use, whatever is in it.
-    pub(crate) fn new(to: Destination<'a>, mut out: Vec<u8>) -> Answer<'a> {
+    pub(super) fn new(to: Destination<'a>, mut out: Vec<u8>) -> Answer<'a> {
         out.clear();
-        Answer { to, out, open: None, rule: BodyRule::Any, body_len: 0, is_long: false, progress: Progress::Nothing }
+        Answer {
+            to,
+            out,
+            open: None,
+            rule: BodyRule::Any,
+            body_len: 0,
+            is_long: false,
+            progress: Progress::Nothing,
+            failed: None,
+        }
     }
 
-    pub(crate) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         self.progress
     }
 
     /// Collects the head. Nothing is sent yet.
-    pub(crate) fn head(
+    pub(super) fn head(
         &mut self,
         parts: &response::Parts,
         answers_head: bool,
@@ -85,7 +93,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Takes back what was collected and answers with a status of this crate's own.
-    pub(crate) fn refuse(&mut self, status: StatusCode, answers_head: bool) {
+    pub(super) fn refuse(&mut self, status: StatusCode, answers_head: bool) {
         debug_assert!(self.progress < Progress::Sent);
         self.out.clear();
         self.open = None;
@@ -95,72 +103,112 @@ impl<'a> Answer<'a> {
         self.progress = Progress::Collected;
     }
 
-    /// Adds to the body. What goes beyond Content-Length, or must not be sent at all, is dropped.
-    pub(crate) fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        let mut content = self.allowed(content);
-        while !content.is_empty() {
-            if content.len() >= DIRECT_LEN {
-                let len = self.send_direct(content)?;
-                content = &content[len..];
-            } else {
-                content = self.collect(content);
-                if self.out.len() >= SEND_LEN {
-                    self.flush()?;
-                }
-            }
+    /// Adds to the body. What goes beyond Content-Length is an error, and changes nothing: the answer is whole.
+    pub(super) fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.check()?;
+        let allowed = self.allowed(content);
+        self.is_long |= allowed.len() < content.len();
+        let mut rest = allowed;
+        while !rest.is_empty() {
+            rest = self.write_some(rest)?;
         }
-        Ok(())
+        match allowed.is_empty() && !content.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::WriteZero, "the body has all the bytes of its Content-Length")),
+            false => Ok(()),
+        }
     }
 
     /// Sends all that was collected.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.check()?;
         self.close_record();
         if self.out.is_empty() {
-            return self.to.exchange.check_writable();
+            return Ok(());
         }
         self.progress = Progress::Sent;
-        let sent = send(self.to, &[&self.out]);
+        let sent = (self.to.send)(&[&self.out]);
         self.out.clear();
-        sent
+        self.sent(sent)
+    }
+
+    /// Why some of it could not be sent.
+    pub(super) fn failed(&self) -> Option<BodyError> {
+        self.failed
+    }
+
+    /// Whether the body has all the bytes that it may have.
+    pub(super) fn is_complete(&self) -> bool {
+        match self.rule {
+            BodyRule::Any => false,
+            BodyRule::Nothing => true,
+            BodyRule::Exactly(len) => self.body_len == len,
+        }
     }
 
     /// Whether the body is shorter than its Content-Length.
-    pub(crate) fn is_short(&self) -> bool {
+    pub(super) fn is_short(&self) -> bool {
         matches!(self.rule, BodyRule::Exactly(len) if self.body_len < len)
     }
 
     /// How many bytes wait to be sent.
-    pub(crate) fn collected_len(&self) -> usize {
+    pub(super) fn collected_len(&self) -> usize {
         self.out.len()
     }
 
     /// Whether some of the body was dropped.
-    pub(crate) fn is_long(&self) -> bool {
+    pub(super) fn is_long(&self) -> bool {
         self.is_long
     }
 
-    /// What ends a whole answer: the rest of STDOUT, STDERR if there is any, and END_REQUEST.
-    pub(crate) fn into_end(mut self, status: ProtocolStatus, app_status: u32) -> Vec<u8> {
-        let id = self.to.id;
-        self.close_record();
-        let stderr = self.to.exchange.take_stderr();
-        if !stderr.is_empty() {
-            put_record(&mut self.out, RecordType::Stderr, id, &stderr);
-            put_end_of_stream(&mut self.out, RecordType::Stderr, id);
+    /// Ends a whole answer: the rest of STDOUT, STDERR if there is any, and END_REQUEST.
+    pub(super) fn into_end(mut self, completed: Completed, app_status: u32) -> (Vec<u8>, Ending) {
+        self.close_streams();
+        let ending = completed.end_request(&mut self.out, ProtocolStatus::RequestComplete, app_status);
+        (self.out, ending)
+    }
+
+    /// Ends an answer that was cut short. Where it is the connection that tells, STDOUT has no end.
+    pub(super) fn into_cut(mut self, cut: Cut, app_status: u32) -> (Vec<u8>, Ending) {
+        match cut {
+            Cut::EndRequest(completed) => self.into_end(completed, app_status),
+            Cut::Close(ending) => {
+                self.close_record();
+                self.put_stderr();
+                (self.out, ending)
+            }
         }
+    }
+
+    fn close_streams(&mut self) {
+        self.close_record();
+        self.put_stderr();
         if self.progress > Progress::Nothing {
-            put_end_of_stream(&mut self.out, RecordType::Stdout, id);
+            put_end_of_stream(&mut self.out, RecordType::Stdout, self.to.id);
         }
-        put_end_request(&mut self.out, id, status, app_status);
-        self.out
     }
 
-    /// What was collected of an answer that is cut short, without an end.
-    pub(crate) fn into_cut(mut self) -> Vec<u8> {
-        self.close_record();
-        self.out
+    fn put_stderr(&mut self) {
+        let stderr = self.to.request.take_stderr();
+        if !stderr.is_empty() {
+            put_record(&mut self.out, RecordType::Stderr, self.to.id, &stderr);
+            put_end_of_stream(&mut self.out, RecordType::Stderr, self.to.id);
+        }
     }
 
+    /// Whether the answer may go on. The first failure stays.
+    fn check(&mut self) -> io::Result<()> {
+        self.failed = self.failed.or_else(|| self.to.request.stopped().map(|reason| reason.body_error()));
+        self.failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn sent(&mut self, sent: io::Result<()>) -> io::Result<()> {
+        if sent.is_err() {
+            self.failed = Some(BodyError::Disconnected);
+        }
+        self.check()
+    }
+
+    /// The part of `content` that belongs to the body.
     fn allowed<'b>(&mut self, content: &'b [u8]) -> &'b [u8] {
         let len = match self.rule {
             BodyRule::Any => content.len(),
@@ -170,8 +218,19 @@ impl<'a> Answer<'a> {
             }
         };
         self.body_len += len as u64;
-        self.is_long |= len < content.len();
         &content[..len]
+    }
+
+    /// Sends or collects the first part of `content`, and returns the rest.
+    fn write_some<'b>(&mut self, content: &'b [u8]) -> io::Result<&'b [u8]> {
+        if content.len() >= DIRECT_LEN {
+            return self.send_direct(content).map(|len| &content[len..]);
+        }
+        let rest = self.collect(content);
+        if self.out.len() >= SEND_LEN {
+            self.flush()?;
+        }
+        Ok(rest)
     }
 
     /// Copies what fits into the open record and returns the rest.
@@ -206,9 +265,9 @@ impl<'a> Answer<'a> {
         // Only the last record can be of a length that needs padding.
         parts.push(&[0; 8][..padding_len]);
         self.progress = Progress::Sent;
-        let sent = send(self.to, &parts);
+        let sent = (self.to.send)(&parts);
         self.out.clear();
-        sent.map(|()| len)
+        self.sent(sent).map(|()| len)
     }
 
     fn open_record(&mut self) -> usize {
@@ -244,77 +303,57 @@ impl Write for Answer<'_> {
     }
 }
 
-fn send(to: Destination<'_>, parts: &[&[u8]]) -> io::Result<()> {
-    to.exchange.check_writable()?;
-    to.outbox.send(to.socket, parts, Part::Some).map_err(|_| {
-        // A writer can be the first to meet the end of a connection.
-        to.exchange.cancel(CancelReason::Disconnected);
-        BodyError::Disconnected.into()
-    })
-}
-
-/// Where a streaming body is written to: see [`SendBody::writer`](crate::SendBody::writer).
-///
-/// `flush` puts what was written on the wire now. Errors carry a [`BodyError`]: the web server has aborted
-/// the request, the connection is lost, or its time is over.
-pub struct BodyWriter<'a>(pub(crate) &'a mut (dyn Write + Send));
-
-impl Write for BodyWriter<'_> {
-    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        self.0.write(content)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl std::fmt::Debug for BodyWriter<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BodyWriter").finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
-    use crate::protocol::Role;
-    use crate::request::pipe::PipeLimits;
-    use std::io::Read;
-    use std::net::Shutdown;
-    use std::os::unix::net::UnixStream;
+    use crate::protocol::{BeginRequest, Demux, Event, Role, Stream};
+    use crate::request::{Cancel, PipeLimits};
+    use crate::settings::Settings;
+    use std::sync::Mutex;
     use std::time::Instant;
 
     const LIMITS: HeadLimits = HeadLimits { max_head: 1000 };
 
-    /// The fixed points of an answer, and the far end of its connection.
-    struct Bench {
-        socket: Socket,
-        outbox: Outbox,
-        exchange: Exchange,
-        peer: UnixStream,
+    /// A request, and what was sent of its answer.
+    struct Fixture {
+        request: RequestState,
+        sent: Mutex<Vec<u8>>,
+        is_lost: bool,
     }
 
-    impl Bench {
-        fn new() -> Bench {
-            let (ours, peer) = UnixStream::pair().expect("a pair");
+    impl Fixture {
+        fn new() -> Fixture {
             let limits = PipeLimits { buffer: 0, max_len: 0 };
-            let exchange = Exchange::new(Role::Responder, limits, 100, Metrics::default(), Instant::now());
-            Bench { socket: Socket::Unix(ours), outbox: Outbox::default(), exchange, peer }
+            let request = RequestState::new(Role::Responder, limits, 100, Instant::now());
+            Fixture { request, sent: Mutex::default(), is_lost: false }
         }
 
-        fn answer(&self) -> Answer<'_> {
-            let Bench { socket, outbox, exchange, .. } = self;
-            Answer::new(Destination { socket, outbox, exchange, id: 1 }, Vec::new())
+        fn with<R>(&self, run: impl FnOnce(Answer<'_>) -> R) -> R {
+            let send = |parts: &[&[u8]]| match self.is_lost {
+                true => Err(io::ErrorKind::BrokenPipe.into()),
+                false => {
+                    self.sent.lock().expect("no panic").extend(parts.concat());
+                    Ok(())
+                }
+            };
+            run(Answer::new(Destination { send: &send, request: &self.request, id: 1 }, Vec::new()))
         }
 
-        fn received(mut self) -> Vec<u8> {
-            self.socket.shutdown(Shutdown::Write);
-            let mut bytes = Vec::new();
-            self.peer.read_to_end(&mut bytes).expect("read");
-            bytes
+        fn sent(&self) -> Vec<u8> {
+            self.sent.lock().expect("no panic").clone()
         }
+    }
+
+    /// Request 1 of a connection, completed.
+    fn completed() -> Completed {
+        let roles = crate::protocol::Roles { responder: true, ..Default::default() };
+        let mut demux = Demux::new(Settings::default().demux_limits(roles));
+        let begin = BeginRequest { role: 1, keep_conn: true };
+        let mut receive = |event| demux.receive(event, Instant::now(), drop).expect("no violation");
+        receive(Event::Begin { id: 1, begin });
+        receive(Event::EndOfStream { id: 1, stream: Stream::Params });
+        let (key, ()) = demux.active()[0];
+        demux.complete(key).expect("it is active")
     }
 
     fn head(answer: &mut Answer<'_>, len: Option<u64>) {
@@ -340,85 +379,117 @@ mod tests {
 
     #[test]
     fn a_small_answer_is_one_piece_and_nothing_leaves_before_its_end() {
-        let bench = Bench::new();
-        let mut answer = bench.answer();
-        head(&mut answer, Some(3));
-        answer.write(b"abc").expect("collected");
-        bench.exchange.add_stderr(b"note");
-        assert_eq!(answer.progress(), Progress::Collected);
-        let end = answer.into_end(ProtocolStatus::RequestComplete, 7);
+        let fixture = Fixture::new();
+        let end = fixture.with(|mut answer| {
+            head(&mut answer, Some(3));
+            answer.write(b"abc").expect("collected");
+            fixture.request.add_stderr(b"note");
+            assert_eq!(answer.progress(), Progress::Collected);
+            answer.into_end(completed(), 7).0
+        });
         let expected = b"\x01\x06\0\x01\0\x39\x07\0Status: 200 OK\r\ncontent-type: t\r\ncontent-length: 3\r\n\r\nabc\0\0\0\0\0\0\0\
             \x01\x07\0\x01\0\x04\x04\0note\0\0\0\0\x01\x07\0\x01\0\0\0\0\
             \x01\x06\0\x01\0\0\0\0\x01\x03\0\x01\0\x08\0\0\0\0\0\x07\0\0\0\0";
         assert_eq!(end, expected);
-        assert!(bench.received().is_empty());
+        assert!(fixture.sent().is_empty());
     }
 
     #[test]
     fn pieces_of_every_size_arrive_whole_and_in_order() {
         for piece_len in [1, 999, DIRECT_LEN - 1, DIRECT_LEN, MAX_CONTENT_LEN, MAX_CONTENT_LEN + 1, 300_001] {
-            let bench = Bench::new();
+            let fixture = Fixture::new();
             let body: Vec<u8> = (0..300_001u32).map(|n| (n % 251) as u8).collect();
-            let mut peer = bench.peer.try_clone().expect("a clone");
-            let reader = std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                peer.read_to_end(&mut bytes).map(|_| bytes)
+            fixture.with(|mut answer| {
+                head(&mut answer, Some(body.len() as u64));
+                body.chunks(piece_len).for_each(|piece| answer.write(piece).expect("sent"));
+                assert!(!answer.is_short() && answer.is_complete());
+                answer.flush().expect("flushed");
             });
-            let mut answer = bench.answer();
-            head(&mut answer, Some(body.len() as u64));
-            body.chunks(piece_len).for_each(|piece| answer.write(piece).expect("sent"));
-            assert!(!answer.is_short());
-            answer.flush().expect("flushed");
-            drop(bench);
-            let (content, n_records) = stdout(&reader.join().expect("no panic").expect("read"));
+            let (content, n_records) = stdout(&fixture.sent());
             assert!(content.ends_with(&body) && content.starts_with(b"Status: 200"), "{piece_len}");
             assert!(n_records <= 2 + body.len() / (SEND_LEN / 2), "{piece_len}: {n_records}");
         }
     }
 
     #[test]
-    fn what_goes_beyond_the_length_is_cut_off_and_what_lacks_is_known() {
-        let bench = Bench::new();
-        let mut answer = bench.answer();
-        head(&mut answer, Some(4));
-        answer.write(b"abc").expect("collected");
-        assert!(answer.is_short());
-        answer.write(b"defg").expect("cut");
-        answer.write(&[0; DIRECT_LEN]).expect("dropped");
-        assert!(!answer.is_short() && answer.is_long());
-        answer.flush().expect("flushed");
-        assert!(stdout(&bench.received()).0.ends_with(b"\r\n\r\nabcd"));
+    fn what_goes_beyond_the_length_is_an_error_and_what_lacks_is_known() {
+        let fixture = Fixture::new();
+        fixture.with(|mut answer| {
+            head(&mut answer, Some(4));
+            answer.write(b"abc").expect("collected");
+            assert!(answer.is_short() && !answer.is_complete());
+            answer.write(b"defg").expect("the first byte of it belongs to the body");
+            assert!(answer.is_complete() && answer.is_long());
+            for late in [&b"x"[..], &[0; DIRECT_LEN]] {
+                assert_eq!(answer.write(late).map_err(|error| error.kind()), Err(io::ErrorKind::WriteZero));
+            }
+            answer.write(b"").expect("nothing is no error");
+            assert!(!answer.is_short() && answer.failed().is_none(), "the answer is whole");
+            answer.flush().expect("flushed");
+        });
+        assert!(stdout(&fixture.sent()).0.ends_with(b"\r\n\r\nabcd"));
     }
 
     #[test]
     fn an_empty_flush_sends_no_end_of_stream() {
-        let bench = Bench::new();
-        let mut answer = bench.answer();
-        head(&mut answer, None);
-        (0..3).for_each(|_| answer.flush().expect("flushed"));
-        assert_eq!(stdout(&bench.received()).1, 1);
+        let fixture = Fixture::new();
+        fixture.with(|mut answer| {
+            head(&mut answer, None);
+            (0..3).for_each(|_| answer.flush().expect("flushed"));
+        });
+        assert_eq!(stdout(&fixture.sent()).1, 1);
     }
 
     #[test]
     fn a_head_that_was_not_sent_can_be_taken_back() {
-        let bench = Bench::new();
-        let mut answer = bench.answer();
-        head(&mut answer, None);
-        answer.refuse(StatusCode::INTERNAL_SERVER_ERROR, false);
-        answer.flush().expect("flushed");
-        assert!(stdout(&bench.received()).0.starts_with(b"Status: 500 Internal Server Error\r\n"));
+        let fixture = Fixture::new();
+        fixture.with(|mut answer| {
+            head(&mut answer, None);
+            answer.refuse(StatusCode::INTERNAL_SERVER_ERROR, false);
+            answer.flush().expect("flushed");
+        });
+        assert!(stdout(&fixture.sent()).0.starts_with(b"Status: 500 Internal Server Error\r\n"));
     }
 
     #[test]
-    fn writing_an_aborted_answer_fails_with_the_reason() {
-        let bench = Bench::new();
-        let mut answer = bench.answer();
-        head(&mut answer, None);
-        bench.exchange.cancel(CancelReason::Aborted);
-        let error = answer.flush().expect_err("aborted");
-        assert_eq!(BodyError::of(&error), Some(BodyError::Aborted));
-        let error = answer.write(&[0; DIRECT_LEN]).expect_err("aborted");
-        assert_eq!(BodyError::of(&error), Some(BodyError::Aborted));
-        assert!(bench.received().is_empty());
+    fn after_the_first_failure_every_write_fails_alike() {
+        let failures: [(&[Cancel], bool, BodyError); 4] = [
+            (&[Cancel::Aborted], false, BodyError::Aborted),
+            (&[Cancel::HalfClosed, Cancel::Deadline], false, BodyError::TimedOut),
+            (&[], true, BodyError::Disconnected),
+            (&[Cancel::HalfClosed], true, BodyError::Disconnected),
+        ];
+        for (cancels, is_lost, expected) in failures {
+            let fixture = Fixture { is_lost, ..Fixture::new() };
+            fixture.with(|mut answer| {
+                head(&mut answer, None);
+                for &cancel in cancels {
+                    fixture.request.cancel(cancel);
+                }
+                let first = answer.flush().expect_err("it cannot be sent");
+                // A later cancellation does not change the reason.
+                fixture.request.cancel(Cancel::Shutdown);
+                let write = answer.write(b"x").expect_err("nor can this");
+                let direct = answer.write(&[0; DIRECT_LEN]).expect_err("nor this");
+                let flush = answer.flush().expect_err("nor this");
+                for error in [first, write, direct, flush] {
+                    assert_eq!(BodyError::of(&error), Some(expected));
+                }
+                assert_eq!(answer.failed(), Some(expected));
+            });
+            assert!(fixture.sent().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_small_write_learns_of_the_cancellation_at_once() {
+        let fixture = Fixture::new();
+        fixture.with(|mut answer| {
+            head(&mut answer, None);
+            answer.write(b"x").expect("collected");
+            fixture.request.cancel(Cancel::Lost);
+            let error = answer.write(b"x").expect_err("lost");
+            assert_eq!(BodyError::of(&error), Some(BodyError::Disconnected));
+        });
     }
 }

@@ -10,9 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::reader::Reader;
+use super::serve::read_on_a_thread;
+use super::state::State;
 use crate::connection::Connection;
-use crate::request::buffers::LARGE_BUFFER_LEN;
-use crate::runtime::reader::Reader;
 
 /// How long a connection is left alone.
 const STAY: Duration = Duration::from_millis(1);
@@ -33,29 +34,25 @@ impl Lobby {
     }
 
     /// Takes in a new connection: it stays, or gets its reader. The workers must be woken for its request: see
-    /// [`Pool::add`](crate::runtime::pool::Pool::add).
-    pub(crate) fn admit(&mut self, connection: Arc<Connection>) {
-        // With a smaller buffer a body could have to wait for its handler.
-        let is_quick = connection.server.settings.body_buffer >= LARGE_BUFFER_LEN;
-        let mut reader = Reader::new(connection);
-        if !is_quick {
-            reader.submit();
-        } else if reader.read_now(&mut self.buffer) {
+    /// [`Pool::add`](super::pool::Pool::add).
+    pub(crate) fn admit(&mut self, state: &Arc<State>, connection: Arc<Connection>) {
+        let mut reader = Reader::new(state, connection);
+        if reader.read_now(&mut self.buffer) {
             match reader.has_all_input() {
                 true => self.waiting.push_back((Instant::now() + STAY, reader)),
-                false => reader.submit(),
+                false => read_on_a_thread(state, reader),
             }
         }
     }
 
     /// Sends away those who have stayed for long enough, and says how long the next one may still stay.
-    pub(crate) fn look_after(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn look_after(&mut self, state: &Arc<State>, now: Instant) -> Option<Duration> {
         while let Some((until, _)) = self.waiting.front() {
             let left = until.saturating_duration_since(now);
             if !left.is_zero() {
                 return Some(left);
             }
-            self.send_first_away();
+            self.send_first_away(state);
         }
         None
     }
@@ -67,17 +64,17 @@ impl Lobby {
     }
 
     /// Sends all away.
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&mut self, state: &Arc<State>) {
         while !self.waiting.is_empty() {
-            self.send_first_away();
+            self.send_first_away(state);
         }
     }
 
     /// Its connection is over, or gets its reader.
-    fn send_first_away(&mut self) {
+    fn send_first_away(&mut self, state: &Arc<State>) {
         if let Some((_, mut reader)) = self.waiting.pop_front() {
             if reader.read_now(&mut self.buffer) {
-                reader.submit();
+                read_on_a_thread(state, reader);
             }
         }
     }
@@ -88,9 +85,8 @@ mod tests {
     use super::*;
     use crate::handler::{self, Handlers};
     use crate::metrics::Metrics;
-    use crate::net::socket::Socket;
+    use crate::net::Socket;
     use crate::protocol::{put_end_of_stream, put_pair, put_record, RecordType};
-    use crate::runtime::state::Shared;
     use crate::settings::Settings;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
@@ -100,7 +96,7 @@ mod tests {
 
     /// A server, its lobby, and the far end of a connection on which a request has come.
     struct Bench {
-        server: Arc<Shared>,
+        server: Arc<State>,
         lobby: Lobby,
         peer: UnixStream,
     }
@@ -109,11 +105,11 @@ mod tests {
         fn new(flags: u8) -> Bench {
             let responder = Some(handler::responder(|_request| http::Response::new("answer")));
             let handlers = Handlers { responder, ..Handlers::default() };
-            let server = Shared::start(Settings::default(), handlers, Metrics::default());
+            let server = State::start(Settings::default(), handlers, Metrics::default());
             let (mut peer, ours) = UnixStream::pair().expect("a pair");
             peer.write_all(&request(flags)).expect("written");
             let mut lobby = Lobby::new();
-            lobby.admit(Connection::new(&server, Socket::Unix(ours), false));
+            lobby.admit(&server, Connection::new(&server.context, Socket::Unix(ours), false));
             server.workers.wake();
             Bench { server, lobby, peer }
         }
@@ -126,8 +122,8 @@ mod tests {
     }
 
     /// A worker may have it for a moment longer than its peer.
-    fn wait_until_gone(server: &Shared) {
-        while server.connections.len() > 0 {
+    fn wait_until_gone(server: &State) {
+        while server.context.connections.len() > 0 {
             thread::yield_now();
         }
     }
@@ -149,7 +145,7 @@ mod tests {
         peer.read_to_end(&mut answer).expect("the end behind the answer");
         assert!(answer.windows(6).any(|window| window == b"answer"));
         lobby.let_go();
-        assert_eq!((lobby.waiting.len(), server.connections.len()), (1, 1), "the peer is still there");
+        assert_eq!((lobby.waiting.len(), server.context.connections.len()), (1, 1), "the peer is still there");
         drop(peer);
         lobby.let_go();
         assert!(lobby.waiting.is_empty() && server.readers.n_threads() == 0, "no reader was needed");
@@ -160,8 +156,8 @@ mod tests {
     fn a_connection_that_lasts_gets_its_reader() {
         let mut bench = Bench::new(0);
         let (until, _) = bench.lobby.waiting[0];
-        assert_eq!(bench.lobby.look_after(until - STAY / 2), Some(STAY / 2));
-        assert_eq!(bench.lobby.look_after(until), None);
+        assert_eq!(bench.lobby.look_after(&bench.server, until - STAY / 2), Some(STAY / 2));
+        assert_eq!(bench.lobby.look_after(&bench.server, until), None);
         assert_eq!((bench.lobby.waiting.len(), bench.server.readers.n_threads()), (0, 1));
         bench.hang_up();
     }

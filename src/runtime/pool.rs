@@ -3,69 +3,34 @@
 //! Jobs go through one channel. Who submits a job wakes a thread only when none is being woken already; a woken
 //! thread takes its first job and wakes the next one if there is more. So a burst of jobs costs one wake-up on a
 //! machine with one free core and as many as can run on a larger one, and the thread that slept last, whose caches are
-//! warm, goes first.
+//! warm, goes first. (Rows `kept`: a plain channel wakes the one that slept longest, and one for every job.)
 
-use std::sync::atomic::{AtomicIsize, AtomicU8, Ordering};
-use std::sync::Arc;
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{unbounded, Receiver, Sender};
 use log::error;
-use parking_lot::{Condvar, Mutex};
+
+use crate::sync::{current, park, start_thread, unbounded, Thread};
+use crate::sync::{Arc, AtomicIsize, AtomicU8, Condvar, Mutex, Ordering, Receiver, Sender};
 
 /// How often threads without work are let go. Starting one costs more than most requests.
 pub(crate) const TRIM_TIME: Duration = Duration::from_secs(10);
 
-/// How many jobs that nobody wants any more may lie about until a thread is free to throw them away.
-const MAX_GIVEN_UP: isize = 1024;
+/// How many unwanted jobs may lie in the channel whatever else is in it.
+const MIN_UNWANTED: usize = 64;
 
 /// Something to do on a pooled thread.
 pub(crate) trait Job: Send + 'static {
-    /// `place` is the job's place among those that the pool admits. Who waits for the job to be over may submit the
-    /// next at once, so that it must be free before they are told.
-    fn run(self, place: Place<'_>);
-}
-
-/// A place in a pool, free again when it is dropped.
-pub(crate) struct Place<'a> {
-    places: &'a Places,
-    is_taken: bool,
-}
-
-impl Place<'_> {
-    /// [`Pool::give_up_place`] was called for this job.
-    pub(crate) fn was_given_up(mut self) {
-        self.is_taken = false;
-        self.places.given_up.fetch_sub(1, Ordering::Relaxed);
+    /// Whether it is still to be done. Once it is not, it never is again.
+    fn is_wanted(&self) -> bool {
+        true
     }
+
+    fn run(self);
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if self.is_taken {
-            self.places.taken.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// How many jobs a pool has. Signed, because who gives a place up may be faster than who takes it.
-#[derive(Default)]
-struct Places {
-    taken: AtomicIsize,
-    /// Jobs that nobody wants any more and that no thread has seen yet.
-    given_up: AtomicIsize,
-}
-
-impl Places {
-    fn take(&self, most: usize) -> bool {
-        let most = isize::try_from(most).unwrap_or(isize::MAX);
-        let is_free =
-            self.taken.fetch_add(1, Ordering::Relaxed) < most && self.given_up.load(Ordering::Relaxed) < MAX_GIVEN_UP;
-        if !is_free {
-            self.taken.fetch_sub(1, Ordering::Relaxed);
-        }
-        is_free
+impl Job for Box<dyn FnOnce() + Send> {
+    fn run(self) {
+        self();
     }
 }
 
@@ -73,23 +38,22 @@ impl Places {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolLimits {
     pub(crate) threads: usize,
-    /// Jobs that may wait for a thread.
-    pub(crate) waiting: usize,
+    /// Bytes of each thread's stack.
     pub(crate) stack_len: usize,
 }
 
 /// A handle to the threads; clones are of the same pool.
 pub(crate) struct Pool<J> {
-    shared: Arc<Shared<J>>,
+    state: Arc<PoolState<J>>,
 }
 
-struct Shared<J> {
+struct PoolState<J> {
     name: &'static str,
     limits: PoolLimits,
-    on_look: Box<dyn Fn() + Send + Sync>,
     sender: Sender<J>,
     receiver: Receiver<J>,
-    places: Places,
+    /// How many jobs in the channel nobody wants.
+    n_unwanted: AtomicIsize,
     threads: Mutex<Threads>,
     ended: Condvar,
 }
@@ -120,99 +84,76 @@ const TO_END: u8 = 2;
 
 impl<J> Clone for Pool<J> {
     fn clone(&self) -> Pool<J> {
-        Pool { shared: self.shared.clone() }
+        Pool { state: self.state.clone() }
     }
 }
 
 impl<J: Job> Pool<J> {
-    /// `on_look` is called by every thread that was woken, when it looks for its first job.
-    pub(crate) fn new(name: &'static str, limits: PoolLimits, on_look: impl Fn() + Send + Sync + 'static) -> Pool<J> {
+    pub(crate) fn new(name: &'static str, limits: PoolLimits) -> Pool<J> {
         let (sender, receiver) = unbounded();
-        Pool {
-            shared: Arc::new(Shared {
-                name,
-                limits,
-                on_look: Box::new(on_look),
-                sender,
-                receiver,
-                places: Places::default(),
-                threads: Mutex::default(),
-                ended: Condvar::new(),
-            }),
-        }
+        let (n_unwanted, threads, ended) = (AtomicIsize::new(0), Mutex::default(), Condvar::new());
+        Pool { state: Arc::new(PoolState { name, limits, sender, receiver, n_unwanted, threads, ended }) }
     }
 
-    /// Hands a job to a thread, now or soon; `false` when all threads are busy and no place to wait is left. The job
-    /// is not made before it has its place.
-    #[must_use]
-    pub(crate) fn submit(&self, job: impl FnOnce() -> J) -> bool {
-        let is_added = self.add(job);
-        if is_added {
-            self.wake();
-        }
-        is_added
+    /// Hands a job to a thread, now or as soon as there is one.
+    pub(crate) fn submit(&self, job: J) {
+        self.add(job);
+        self.wake();
     }
 
     /// Like [`submit`](Self::submit), but no thread is woken for it before [`wake`](Self::wake). A thread that is woken
     /// may run at once in the place of the one that woke it: who has several jobs adds them all first.
-    #[must_use]
-    pub(crate) fn add(&self, job: impl FnOnce() -> J) -> bool {
-        let shared = &self.shared;
-        let has_place = shared.places.take(shared.limits.threads.saturating_add(shared.limits.waiting));
+    pub(crate) fn add(&self, job: J) {
         // The channel is unbounded and lives as long as the pool: sending does not fail.
-        has_place && shared.sender.send(job()).is_ok()
+        drop(self.state.sender.send(job));
     }
 
     /// Sees to it that jobs which were added get their threads.
     pub(crate) fn wake(&self) {
-        if !self.shared.receiver.is_empty() {
-            self.shared.wake();
+        if !self.state.receiver.is_empty() {
+            self.state.wake();
         }
     }
 
-    /// Whether a thread is being woken. Then whatever was done before this call is done before `on_look` is called.
-    pub(crate) fn is_waking(&self) -> bool {
-        self.shared.threads.lock().waking
-    }
-
-    /// A job that was submitted need not be done: its place is free at once. The thread that meets it must call
-    /// [`Place::was_given_up`].
-    pub(crate) fn give_up_place(&self) {
-        self.shared.places.given_up.fetch_add(1, Ordering::Relaxed);
-        self.shared.places.taken.fetch_sub(1, Ordering::Relaxed);
+    /// A job in the channel has become unwanted. When most are, they are taken out: what is wanted keeps its order.
+    pub(crate) fn note_unwanted(&self) {
+        let n_unwanted = 1 + self.state.n_unwanted.fetch_add(1, Ordering::Relaxed);
+        let n_jobs = self.state.receiver.len();
+        if n_unwanted as usize > MIN_UNWANTED.max(n_jobs / 2) {
+            self.state.sweep(n_jobs);
+            self.wake();
+        }
     }
 
     /// How many threads there are, at work or idle.
     pub(crate) fn n_threads(&self) -> usize {
-        self.shared.threads.lock().n_threads
+        self.state.threads.lock().n_threads
     }
 
-    /// Lets the threads go that were idle all the time since the last call.
+    /// Lets the threads go that were idle all the time since the last call, and tries again to start one where jobs wait
+    /// for want of one.
     pub(crate) fn trim(&self) {
-        let mut threads = self.shared.threads.lock();
-        let n_spare = threads.n_spare.min(threads.idle.len());
-        let spare: Vec<_> = threads.idle.drain(..n_spare).collect();
-        threads.n_spare = threads.idle.len();
-        threads.n_threads -= n_spare;
-        drop(threads);
-        self.shared.ended.notify_all();
+        let spare = self.state.threads.lock().take_spare();
+        self.state.ended.notify_all();
         spare.iter().for_each(|sleeper| sleeper.wake(TO_END));
+        self.wake();
     }
 
     /// Lets the threads end once there is no job left.
     pub(crate) fn stop(&self) {
-        let mut threads = self.shared.threads.lock();
-        threads.stopping = true;
-        let idle = std::mem::take(&mut threads.idle);
-        drop(threads);
+        let idle = {
+            let mut threads = self.state.threads.lock();
+            threads.stopping = true;
+            std::mem::take(&mut threads.idle)
+        };
         idle.iter().for_each(|sleeper| sleeper.wake(TO_WORK));
     }
 
     /// Waits until all threads have ended; whether they did before `deadline`.
     pub(crate) fn wait_until_ended(&self, deadline: Instant) -> bool {
-        let mut threads = self.shared.threads.lock();
+        let mut threads = self.state.threads.lock();
         while threads.n_threads > 0 {
-            if self.shared.ended.wait_until(&mut threads, deadline).timed_out() {
+            if self.state.ended.wait_until(&mut threads, deadline).timed_out() {
                 return threads.n_threads == 0;
             }
         }
@@ -220,44 +161,33 @@ impl<J: Job> Pool<J> {
     }
 }
 
-impl<J: Job> Shared<J> {
+impl<J: Job> PoolState<J> {
     /// Sees to it that some thread looks at the channel.
     fn wake(self: &Arc<Self>) {
-        let mut threads = self.threads.lock();
-        if threads.waking {
-            return;
+        let waking = self.threads.lock().start_waking(self.limits.threads);
+        match waking {
+            Waking::Sleeper(sleeper) => sleeper.wake(TO_WORK),
+            Waking::New => self.start_thread(),
+            Waking::Nobody => {}
         }
-        if let Some(sleeper) = threads.idle.pop() {
-            threads.waking = true;
-            threads.n_spare = threads.n_spare.min(threads.idle.len());
-            drop(threads);
-            sleeper.wake(TO_WORK);
-        } else if threads.n_threads < self.limits.threads {
-            threads.waking = true;
-            threads.n_threads += 1;
-            drop(threads);
-            self.start_thread();
-        }
-        // Else all are busy, and each looks at the channel before it sleeps.
     }
 
     /// If there is no thread to be had, the job waits until there is.
     fn start_thread(self: &Arc<Self>) {
-        let shared = self.clone();
-        let builder = thread::Builder::new().name(self.name.to_owned()).stack_size(self.limits.stack_len);
-        if let Err(error) = builder.spawn(move || shared.work()) {
+        let state = self.clone();
+        if let Err(error) = start_thread(self.name, self.limits.stack_len, move || state.work()) {
+            {
+                let mut threads = self.threads.lock();
+                threads.waking = false;
+                threads.n_threads -= 1;
+            }
             error!("cannot start a thread of {}: {error}", self.name);
-            let mut threads = self.threads.lock();
-            threads.waking = false;
-            threads.n_threads -= 1;
-            drop(threads);
-            (self.on_look)();
         }
     }
 
     /// The life of a thread.
     fn work(self: Arc<Self>) {
-        let me = Arc::new(Sleeper { thread: thread::current(), call: AtomicU8::new(0) });
+        let me = Arc::new(Sleeper { thread: current(), call: AtomicU8::new(0) });
         let mut rest = Rest::Woken;
         while rest != Rest::Over {
             let mut job = self.receiver.try_recv().ok();
@@ -265,41 +195,94 @@ impl<J: Job> Shared<J> {
                 self.pass_on_waking();
             }
             while let Some(next) = job {
-                next.run(Place { places: &self.places, is_taken: true });
+                self.run(next);
                 job = self.receiver.try_recv().ok();
             }
             rest = self.rest(&me);
         }
     }
 
+    fn run(&self, job: J) {
+        match job.is_wanted() {
+            true => job.run(),
+            // It may have been given up this moment: then it counts, or will.
+            false => drop(self.n_unwanted.fetch_sub(1, Ordering::Relaxed)),
+        }
+    }
+
     /// A woken thread has looked for its first job: if there are more, another thread may take them.
     fn pass_on_waking(self: &Arc<Self>) {
         self.threads.lock().waking = false;
-        (self.on_look)();
         if !self.receiver.is_empty() {
             self.wake();
         }
     }
 
+    /// Takes the first `n_jobs` out and puts those back that are wanted.
+    fn sweep(&self, n_jobs: usize) {
+        for job in (0..n_jobs).map_while(|_| self.receiver.try_recv().ok()) {
+            match job.is_wanted() {
+                true => drop(self.sender.send(job)),
+                false => drop(self.n_unwanted.fetch_sub(1, Ordering::Relaxed)),
+            }
+        }
+    }
+
     /// Sleeps until woken.
     fn rest(&self, me: &Arc<Sleeper>) -> Rest {
-        let mut threads = self.threads.lock();
-        // Who sends a job afterwards finds this thread among the idle.
-        if !self.receiver.is_empty() {
-            return Rest::MoreWork;
+        {
+            let mut threads = self.threads.lock();
+            // Who sends a job afterwards finds this thread among the idle.
+            if !self.receiver.is_empty() {
+                return Rest::MoreWork;
+            }
+            if threads.stopping {
+                threads.n_threads -= 1;
+                drop(threads);
+                self.ended.notify_all();
+                return Rest::Over;
+            }
+            threads.idle.push(me.clone());
         }
-        if threads.stopping {
-            threads.n_threads -= 1;
-            drop(threads);
-            self.ended.notify_all();
-            return Rest::Over;
-        }
-        threads.idle.push(me.clone());
-        drop(threads);
         match me.sleep() {
             TO_END => Rest::Over,
             _ => Rest::Woken,
         }
+    }
+}
+
+/// Who is to look at the channel.
+enum Waking {
+    Sleeper(Arc<Sleeper>),
+    New,
+    /// One is being woken, or all are busy, and each looks at the channel before it sleeps.
+    Nobody,
+}
+
+impl Threads {
+    fn start_waking(&mut self, most: usize) -> Waking {
+        if self.waking {
+            return Waking::Nobody;
+        }
+        if let Some(sleeper) = self.idle.pop() {
+            self.waking = true;
+            self.n_spare = self.n_spare.min(self.idle.len());
+            return Waking::Sleeper(sleeper);
+        }
+        if self.n_threads == most {
+            return Waking::Nobody;
+        }
+        self.waking = true;
+        self.n_threads += 1;
+        Waking::New
+    }
+
+    fn take_spare(&mut self) -> Vec<Arc<Sleeper>> {
+        let n_spare = self.n_spare.min(self.idle.len());
+        let spare = self.idle.drain(..n_spare).collect();
+        self.n_spare = self.idle.len();
+        self.n_threads -= n_spare;
+        spare
     }
 }
 
@@ -321,7 +304,7 @@ impl Sleeper {
     fn sleep(&self) -> u8 {
         loop {
             match self.call.swap(0, Ordering::Acquire) {
-                0 => thread::park(),
+                0 => park(),
                 call => return call,
             }
         }

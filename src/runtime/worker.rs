@@ -1,29 +1,33 @@
 //! The worker of a request: it reads the meta-variables, runs the handler, sends the answer and ends the request.
+//!
+//! The life of a request goes on here from `reader.rs`:
+//!
+//! ```text
+//!   claim           the worker has the request; whoever else would end it does not     run
+//!   PARAMS          become the head of the request, or a refusal                       serve, read_request
+//!   handler         runs; its body streams in, its answer streams out                  run_handler, send
+//!   over            nobody can read or write any more, and the permit is given back    Running
+//!   complete        the entry leaves the map                                           end, cut
+//!   END_REQUEST     leaves with the last of the answer, after that                     send_last
+//! ```
 
-use std::any::Any;
 use std::cell::Cell;
-use std::fmt;
 use std::io::{self, Read};
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use log::{debug, error, warn};
 
+use super::answer::{Answer, Destination, Progress};
+use super::failure::{guard, Failure};
+use super::jobs::Work;
+use super::pool::Job;
 use crate::cgi::{read_head, BadRequest, BodyRule, Params, RequestHead};
-use crate::connection::outbox::Part;
-use crate::connection::Connection;
-use crate::error::BodyError;
-use crate::handler::body::{Body, FilterData};
-use crate::handler::request_ext::Served;
-use crate::handler::send_body::{Kind, SendBody};
-use crate::handler::{AppStatus, BoxError, Reply};
+use crate::connection::{Connection, MayBlock, Permit};
+use crate::handler::{AppStatus, Body, BodyWriter, BoxError, FilterData, Kind, Reply, SendBody, Served};
 use crate::metrics::Counter;
-use crate::protocol::{ProtocolStatus, Role, Ticket, MAX_CONTENT_LEN};
-use crate::request::exchange::Exchange;
-use crate::request::signal::CancelReason;
-use crate::runtime::answer::{Answer, BodyWriter, Destination, Progress};
-use crate::runtime::pool::{Job, Place};
+use crate::protocol::{Cut, Ending, RequestKey, Role, MAX_CONTENT_LEN};
+use crate::request::{Cancel, CancelReason, RequestState};
 
 /// The application status of an answer that was cut short.
 const CUT_STATUS: u32 = 1;
@@ -35,48 +39,43 @@ const USUAL_HEAD_LEN: usize = 4 << 10;
 /// The largest buffer that a worker keeps for its next answer.
 const KEPT_BUFFER_LEN: usize = 64 << 10;
 
-/// A request whose PARAMS are complete. They are with its exchange, for whoever claims it.
-pub(crate) struct Work {
-    pub(crate) connection: Arc<Connection>,
-    pub(crate) ticket: Ticket,
-    pub(crate) role: Role,
-    pub(crate) exchange: Arc<Exchange>,
-}
+/// A worker may wait for the peer of the request that it has.
+struct WorkerThread(());
+
+impl MayBlock for WorkerThread {}
 
 impl Job for Work {
-    fn run(self, place: Place<'_>) {
-        let Work { connection, ticket, role, exchange } = self;
-        // A request that was ended while it waited is over, and its place was given up then.
-        let Some(params) = connection.claim(&exchange) else { return place.was_given_up() };
-        connection.server.metrics.count(Counter::Taken);
-        let turn = AssertUnwindSafe(|| {
-            answer(Turn { connection: &connection, exchange: &exchange, role }, ticket, params, place)
-        });
-        // What a handler may do is guarded closer by. This is for what it leaves behind, such as a panicking drop.
-        if catch_unwind(turn).is_err() {
-            error!("connection {}: a panic behind request {}; closed", connection.number(), ticket.id);
+    fn is_wanted(&self) -> bool {
+        self.request.is_waiting()
+    }
+
+    fn run(self) {
+        let Work { connection, key, role, params, request } = self;
+        let Some(claim) = request.claim() else { return };
+        connection.context.metrics.count(Counter::Taken);
+        let running = Running { request: &request, _permit: connection.context.permits.of(claim) };
+        let turn = Turn { connection: &connection, request: &request, key, role, me: WorkerThread(()) };
+        // What a handler may do is guarded closer by. This is for the rest.
+        if guard(|| Ok(turn.run(params, running))).is_err() {
+            error!("connection {}: a panic behind request {}; closed", connection.number(), key.id);
             connection.shut();
-            if connection.complete(ticket).is_some() {
-                connection.server.metrics.count(Counter::Completed);
+            if connection.complete(key).is_some() {
+                connection.context.metrics.count(Counter::Completed);
             }
         }
     }
 }
 
-fn answer(turn: Turn<'_>, ticket: Ticket, params: Vec<u8>, place: Place<'_>) {
-    let Connection { socket, outbox, .. } = &**turn.connection;
-    let to = Destination { socket, outbox, exchange: turn.exchange, id: ticket.id };
-    let mut out = Answer::new(to, OUT.with(Cell::take));
-    let outcome = turn.serve(params, &mut out);
-    // A reader that waits for a handler to read must not wait for one that never ran.
-    turn.exchange.close_inputs();
-    drop(place);
-    let buffer = match outcome {
-        Outcome::Whole { app_status } => turn.end(ticket, out, app_status),
-        Outcome::Cut => turn.cut(ticket, out),
-    };
-    if buffer.capacity() <= KEPT_BUFFER_LEN {
-        OUT.with(|out| out.set(buffer));
+/// A request while its handler runs. When this goes the request is over: nobody can read from it any more, and its permit
+/// is given back, which must be before its peer sees the end and begins the next.
+struct Running<'a> {
+    request: &'a RequestState,
+    _permit: Permit<'a>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.request.end();
     }
 }
 
@@ -94,47 +93,53 @@ enum Outcome {
     Cut,
 }
 
-/// Why a handler has no answer, or not a whole one.
-enum Failure {
-    Error(BoxError),
-    Panic(String),
-}
-
 /// One request and its worker.
 struct Turn<'a> {
     connection: &'a Arc<Connection>,
-    exchange: &'a Arc<Exchange>,
+    request: &'a Arc<RequestState>,
+    key: RequestKey,
     role: Role,
+    me: WorkerThread,
 }
 
 impl Turn<'_> {
-    fn serve(&self, params: Vec<u8>, out: &mut Answer<'_>) -> Outcome {
+    fn run(&self, params: Vec<u8>, running: Running<'_>) {
+        let send = |parts: &[&[u8]]| self.send_part(parts);
+        let to = Destination { send: &send, request: self.request, id: self.key.id };
+        let mut answer = Answer::new(to, OUT.with(Cell::take));
+        let outcome = self.serve(params, &mut answer);
+        drop(running);
+        let buffer = match outcome {
+            Outcome::Whole { app_status } => self.end(answer, app_status),
+            Outcome::Cut => self.cut(answer),
+        };
+        if buffer.capacity() <= KEPT_BUFFER_LEN {
+            OUT.with(|out| out.set(buffer));
+        }
+    }
+
+    fn serve(&self, params: Vec<u8>, answer: &mut Answer<'_>) -> Outcome {
         let head = match self.read_request(params) {
             Ok(head) => head,
             Err(status) => {
                 self.count(rejection(status));
-                return self.refuse(status, self.answers_head(), out);
+                return self.refuse(status, answer);
             }
         };
-        let answers_head = self.answers_head();
         match guard(|| self.run_handler(head)) {
-            Ok(reply) => self.send(reply, answers_head, out),
-            Err(failure) => self.fail(failure, answers_head, out),
+            Ok(reply) => self.send(reply, answer),
+            Err(failure) => self.fail(failure, answer),
         }
-    }
-
-    fn answers_head(&self) -> bool {
-        self.exchange.params().get("REQUEST_METHOD") == Some(b"HEAD")
     }
 
     /// The head of the request, or the status that refuses it.
     fn read_request(&self, params: Vec<u8>) -> Result<RequestHead, StatusCode> {
         let parsed = Params::parse(params).map_err(|_| BadRequest::Params);
-        let head = parsed.and_then(|params| read_head(self.exchange.set_params(params))).map_err(|bad| {
+        let head = parsed.and_then(|params| read_head(self.request.set_params(params))).map_err(|bad| {
             warn!("{}: refused: {bad}", self.describe());
             bad.status()
         })?;
-        let max_body = self.connection.server.settings.max_body;
+        let max_body = self.connection.context.settings.max_body;
         if self.role != Role::Authorizer && head.content_length.is_some_and(|len| len > max_body) {
             debug!("{}: refused: the body is larger than max_body", self.describe());
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
@@ -144,9 +149,9 @@ impl Turn<'_> {
 
     fn run_handler(&self, head: RequestHead) -> Result<Reply, BoxError> {
         let RequestHead { mut request, content_length } = head;
-        request.extensions_mut().insert(Served(self.exchange.clone()));
-        let body = |request: Request<()>| request.map(|()| Body::new(self.exchange.clone(), content_length));
-        let handlers = &self.connection.server.handlers;
+        request.extensions_mut().insert(Served(self.request.clone()));
+        let body = |request: Request<()>| request.map(|()| Body::new(self.request.clone(), content_length));
+        let handlers = &self.connection.context.handlers;
         match self.role {
             Role::Responder => handlers.responder.as_ref().map(|handle| handle(body(request))),
             Role::Authorizer => handlers.authorizer.as_ref().map(|handle| handle(request)),
@@ -156,46 +161,67 @@ impl Turn<'_> {
     }
 
     fn filter_data(&self) -> FilterData {
-        let number = |name| self.exchange.params().get_str(name).and_then(|text| text.parse().ok());
-        FilterData::new(self.exchange.clone(), number("FCGI_DATA_LENGTH"), number("FCGI_DATA_LAST_MOD"))
+        let number = |name| self.request.params().get_str(name).and_then(|text| text.parse().ok());
+        FilterData::new(self.request.clone(), number("FCGI_DATA_LENGTH"), number("FCGI_DATA_LAST_MOD"))
     }
 
-    fn send(&self, reply: Reply, answers_head: bool, out: &mut Answer<'_>) -> Outcome {
+    fn send(&self, reply: Reply, answer: &mut Answer<'_>) -> Outcome {
         let Reply { response, variables } = reply;
         let (parts, body) = response.into_parts();
         let AppStatus(app_status) = parts.extensions.get().copied().unwrap_or_default();
-        let limits = self.connection.server.settings.head_limits();
-        let rule = match out.head(&parts, answers_head, body.facts(), &variables, limits) {
+        let limits = self.connection.context.settings.head_limits();
+        let head = answer.head(&parts, self.answers_head(), body.facts(), &variables, limits);
+        self.dispose(parts);
+        let rule = match head {
             Ok(rule) => rule,
             Err(error) => {
                 warn!("{}: the handler's answer cannot be sent: {error}", self.describe());
                 self.count(Counter::Failed);
-                return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answers_head, out);
+                self.dispose(body);
+                return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answer);
             }
         };
-        let head_len = out.collected_len();
+        let head_len = answer.collected_len();
         if head_len > USUAL_HEAD_LEN {
             warn!("{}: a header block of {head_len} bytes: nginx takes 4 KiB unless told otherwise", self.describe());
         }
         if rule == BodyRule::Nothing {
+            self.dispose(body);
             return Outcome::Whole { app_status };
         }
-        let written = guard(|| Ok(write_body(body, out)?));
-        if out.is_long() {
+        match self.send_body(body, answer) {
+            Ok(()) => Outcome::Whole { app_status },
+            Err(None) => Outcome::Cut,
+            Err(Some(failure)) => self.fail(failure, answer),
+        }
+    }
+
+    /// Whether the body was sent as it should be, and why not. `None` is a body that ended too early.
+    fn send_body(&self, body: SendBody, answer: &mut Answer<'_>) -> Result<(), Option<Failure>> {
+        let written = guard(|| Ok(write_body(body, answer)?));
+        if answer.is_long() {
             warn!("{}: the body is longer than its Content-Length; cut off", self.describe());
         }
-        match written {
-            Ok(()) if out.is_short() => {
+        match (written, answer.failed()) {
+            // Whatever the handler makes of a failed write: what follows it is missing.
+            (Ok(()), Some(error)) => Err(Some(Failure::of_body(error))),
+            (Ok(()), None) if answer.is_short() => {
                 warn!("{}: the body is shorter than its Content-Length", self.describe());
-                Outcome::Cut
+                Err(None)
             }
-            Ok(()) => Outcome::Whole { app_status },
-            Err(failure) => self.fail(failure, answers_head, out),
+            (Ok(()), None) => Ok(()),
+            (Err(failure), None) if answer.is_complete() => {
+                if !answer.is_long() {
+                    warn!("{}: the handler failed after the whole body was sent: {failure}", self.describe());
+                }
+                Ok(())
+            }
+            (Err(failure), _) => Err(Some(failure)),
         }
     }
 
     /// A failure is a status while none was sent, and visible in any case.
-    fn fail(&self, failure: Failure, answers_head: bool, out: &mut Answer<'_>) -> Outcome {
+    fn fail(&self, failure: Failure, answer: &mut Answer<'_>) -> Outcome {
         match failure.body_error() {
             Some(error) => debug!("{}: the handler gave up: {error}", self.describe()),
             None => {
@@ -203,67 +229,78 @@ impl Turn<'_> {
                 self.count(Counter::Failed);
             }
         }
-        match out.progress() {
+        match answer.progress() {
             Progress::Sent => Outcome::Cut,
-            _ => self.refuse(failure.status(self.exchange.reason()), answers_head, out),
+            _ => self.refuse(failure.status(self.request.stopped()), answer),
         }
     }
 
-    fn refuse(&self, status: StatusCode, answers_head: bool, out: &mut Answer<'_>) -> Outcome {
-        out.refuse(status, answers_head);
+    fn refuse(&self, status: StatusCode, answer: &mut Answer<'_>) -> Outcome {
+        answer.refuse(status, self.answers_head());
         Outcome::Whole { app_status: 0 }
     }
 
     /// Complete, then send. The buffer comes back.
-    fn end(&self, ticket: Ticket, answer: Answer<'_>, app_status: u32) -> Vec<u8> {
-        let records = answer.into_end(ProtocolStatus::RequestComplete, app_status);
+    fn end(&self, answer: Answer<'_>, app_status: u32) -> Vec<u8> {
         self.count(Counter::Completed);
-        if let Some(completed) = self.connection.complete(ticket) {
-            let part = Part::Last(completed.close);
-            if !self.connection.leave(&records, part) {
-                self.send_last(&records, part);
-            }
-        }
+        let Some(completed) = self.connection.complete(self.key) else { return Vec::new() };
+        let (records, ending) = answer.into_end(completed, app_status);
+        self.send_last(&records, ending);
         records
     }
 
     /// The part of an answer that the web server has must not pass for the whole. Most web servers see that when
     /// the connection ends without END_REQUEST. Where others are served on the connection, or where it would end the
     /// process, the application status tells. The buffer comes back.
-    fn cut(&self, ticket: Ticket, answer: Answer<'_>) -> Vec<u8> {
+    fn cut(&self, answer: Answer<'_>) -> Vec<u8> {
         self.count(Counter::Completed);
-        let Some(completed) = self.connection.complete(ticket) else { return Vec::new() };
-        let is_aborted = self.exchange.reason() == Some(CancelReason::Aborted);
-        let must_end = is_aborted || self.connection.server.settings.always_end_requests;
-        let (records, part) = if must_end || !self.connection.close_if_idle() {
-            let records = answer.into_end(ProtocolStatus::RequestComplete, CUT_STATUS);
-            (records, Part::Last(completed.close))
-        } else {
-            // A reset throws away what the peer's kernel does not have yet: it must not be the answer of another.
-            let is_sequential = self.connection.with_requests(|requests| requests.is_sequential());
-            let part = if is_sequential { Part::Cut } else { Part::Last };
-            (answer.into_cut(), part(completed.close))
+        let is_aborted = self.request.reason() == Some(CancelReason::Aborted);
+        let cut = match is_aborted || self.connection.context.settings.always_end_requests {
+            true => self.connection.complete(self.key).map(Cut::EndRequest),
+            false => self.connection.complete_cut(self.key),
         };
-        self.send_last(&records, part);
+        let Some(cut) = cut else { return Vec::new() };
+        let (records, ending) = answer.into_cut(cut, CUT_STATUS);
+        self.send_last(&records, ending);
         records
     }
 
-    fn send_last(&self, records: &[u8], part: Part) {
-        let Connection { socket, outbox, .. } = &**self.connection;
-        if let Err(error) = outbox.send(socket, &[records], part) {
+    fn send_part(&self, parts: &[&[u8]]) -> io::Result<()> {
+        let sent = self.connection.send(&self.me, parts, None);
+        if sent.is_err() {
+            // A writer can be the first to meet the end of a connection.
+            self.connection.cancel(self.key, self.request, Cancel::Lost);
+        }
+        sent
+    }
+
+    fn send_last(&self, records: &[u8], ending: Ending) {
+        let sent = self.connection.send(&self.me, &[records], Some(ending));
+        let closed = self.connection.close_behind_response().map_or(Ok(()), |unsent| unsent.flush(&self.me));
+        if let Err(error) = sent.and(closed) {
             // Web servers that have all they want go without waiting for END_REQUEST.
             debug!("connection {}: the peer went before the end: {error}", self.connection.number());
         }
-        self.connection.close_behind_answer();
+    }
+
+    /// Drops what the handler made, which is the users' code.
+    fn dispose<T>(&self, made_by_handler: T) {
+        if let Err(failure) = guard(|| Ok(drop(made_by_handler))) {
+            warn!("{}: a part of the handler's answer, when it was dropped: {failure}", self.describe());
+        }
+    }
+
+    fn answers_head(&self) -> bool {
+        self.request.params().get("REQUEST_METHOD") == Some(b"HEAD")
     }
 
     fn count(&self, counter: Counter) {
-        self.connection.server.metrics.count(counter);
+        self.connection.context.metrics.count(counter);
     }
 
     /// What a log line says of the request.
     fn describe(&self) -> String {
-        let (method, uri) = (self.exchange.text("REQUEST_METHOD"), self.exchange.text("REQUEST_URI"));
+        let (method, uri) = (self.request.text("REQUEST_METHOD"), self.request.text("REQUEST_URI"));
         format!("connection {}: {method} {uri}", self.connection.number())
     }
 }
@@ -277,67 +314,24 @@ fn rejection(status: StatusCode) -> Counter {
     }
 }
 
-/// Runs users' code. A panic stays with the request it happened in.
-fn guard<R>(run: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Failure> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(outcome) => outcome.map_err(Failure::Error),
-        Err(panic) => Err(Failure::Panic(panic_text(&*panic))),
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("not a text").escape_debug().to_string()
-}
-
-fn write_body(body: SendBody, out: &mut Answer<'_>) -> io::Result<()> {
+fn write_body(body: SendBody, answer: &mut Answer<'_>) -> io::Result<()> {
     match body.into_kind() {
-        Kind::Bytes { bytes, .. } => out.write(&bytes),
-        Kind::Reader(reader) => copy(reader, out),
-        Kind::Writer(write) => write(&mut BodyWriter(out)),
+        Kind::Bytes { bytes, .. } => answer.write(&bytes),
+        Kind::Reader(reader) => copy(reader, answer),
+        Kind::Writer(write) => write(&mut BodyWriter(answer)),
     }
 }
 
-/// Reads as much as a record carries at once, so that nothing is copied on the way.
-fn copy(mut reader: Box<dyn Read + Send>, out: &mut Answer<'_>) -> io::Result<()> {
+/// Reads as much as a record carries at once, so that nothing is copied on the way, and no more than the answer may have.
+fn copy(mut reader: Box<dyn Read + Send>, answer: &mut Answer<'_>) -> io::Result<()> {
     let mut buffer = vec![0; MAX_CONTENT_LEN];
-    loop {
+    while !answer.is_complete() {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(len) => out.write(&buffer[..len])?,
+            Ok(len) => answer.write(&buffer[..len])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-}
-
-impl Failure {
-    /// The reason, when the handler failed because its input or output did.
-    fn body_error(&self) -> Option<BodyError> {
-        match self {
-            Failure::Error(error) => error.downcast_ref().and_then(BodyError::of),
-            Failure::Panic(_) => None,
-        }
-    }
-
-    fn status(&self, reason: Option<CancelReason>) -> StatusCode {
-        match (self.body_error(), reason) {
-            (_, Some(CancelReason::Deadline)) => StatusCode::GATEWAY_TIMEOUT,
-            (_, Some(CancelReason::Shutdown)) => StatusCode::SERVICE_UNAVAILABLE,
-            (Some(BodyError::TooLarge), _) => StatusCode::PAYLOAD_TOO_LARGE,
-            (Some(BodyError::TimedOut), _) => StatusCode::REQUEST_TIMEOUT,
-            (Some(_), _) => StatusCode::BAD_REQUEST,
-            (None, _) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Error(error) => write!(f, "{}", error.to_string().escape_debug()),
-            Failure::Panic(text) => write!(f, "it panicked: {text}"),
-        }
-    }
+    Ok(())
 }

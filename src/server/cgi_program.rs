@@ -14,14 +14,12 @@ use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::error::{Error, Result};
-use crate::net::socket::Socket;
+use crate::net::Socket;
 use crate::protocol::{
     put_begin_request, put_end_of_stream, put_pair, put_record, RecordHeader, RecordType, Role, HEADER_LEN,
     MAX_CONTENT_LEN,
 };
-use crate::runtime::reader::Reader;
-use crate::runtime::state::Shared;
-use crate::runtime::threads::spawn_thread;
+use crate::runtime::{read_on_a_thread, spawn_thread, Reader, State};
 
 /// The only request there is.
 const ID: u16 = 1;
@@ -32,10 +30,11 @@ pub(crate) fn is_cgi() -> bool {
 }
 
 /// Answers the request; the application status of its answer.
-pub(crate) fn answer(server: &Arc<Shared>) -> Result<u32> {
+pub(crate) fn answer(state: &Arc<State>) -> Result<u32> {
     let failed = |error| Error::io("cannot answer as a CGI program", error);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    Reader::new(Connection::new(server, Socket::Unix(ours), false)).submit();
+    let connection = Connection::new(&state.context, Socket::Unix(ours), false);
+    read_on_a_thread(state, Reader::new(state, connection));
     let request = theirs.try_clone().map_err(failed)?;
     spawn_thread("fcgi-stdin", move || send_request(&request))?;
     receive_answer(&theirs, &mut io::stdout().lock()).map_err(|error| match error.kind() {

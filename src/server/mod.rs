@@ -12,18 +12,12 @@ use std::time::Duration;
 
 use http::Request;
 
-use crate::handler::body::{Body, FilterData};
-use crate::runtime::accept::Accept;
-
 use crate::error::{Error, Result};
-use crate::handler::{self, Decision, Handlers, IntoResponse};
+use crate::handler::{self, Body, Decision, FilterData, Handlers, IntoResponse};
 use crate::metrics::Metrics;
-use crate::net::listener::Listener;
-use crate::net::peers::Peers;
+use crate::net::{Listener, Peers};
 use crate::protocol::MAX_CONTENT_LEN;
-use crate::runtime::clock;
-use crate::runtime::state::Shared;
-use crate::runtime::threads::spawn_thread;
+use crate::runtime::{run_clock, spawn_thread, Accept, State};
 use crate::settings::Settings;
 
 /// Builds a FastCGI server: handlers, limits and deadlines.
@@ -287,28 +281,28 @@ impl Server {
         listener.prepare().map_err(cannot)?;
         let (wake, woken) = UnixStream::pair().map_err(cannot)?;
         let address = listener.address().clone();
-        let server = Shared::start(self.settings, self.handlers, self.metrics);
-        let shutdown = Shutdown::new(server.clone(), wake);
+        let state = State::start(self.settings, self.handlers, self.metrics);
+        let shutdown = Shutdown::new(state.clone(), wake);
         // Before anybody is answered: who has an answer may stop this process at once.
         #[cfg(feature = "signals")]
         if self.signals {
             crate::server::signals::shut_down_on_signals(shutdown.clone())?;
         }
         let accepting = {
-            let accepting = Accept { server: server.clone(), listener, peers: self.peers, woken };
+            let accepting = Accept { state: state.clone(), listener, peers: self.peers, woken };
             spawn_thread("fcgi-accept", move || accepting.run())?
         };
-        let ticking = spawn_thread("fcgi-clock", move || clock::run(&server))?;
+        let ticking = spawn_thread("fcgi-clock", move || run_clock(&state))?;
         #[cfg(feature = "systemd")]
-        crate::net::systemd::notify_ready();
+        crate::net::notify_ready();
         Ok(Running::new(shutdown, address, accepting, ticking))
     }
 
     fn serve_cgi(self) -> Result<Report> {
-        let server = Shared::start(self.settings, self.handlers, self.metrics);
-        let ticking = server.clone();
-        spawn_thread("fcgi-clock", move || clock::run(&ticking))?;
-        match cgi_program::answer(&server)? {
+        let state = State::start(self.settings, self.handlers, self.metrics);
+        let ticking = state.clone();
+        spawn_thread("fcgi-clock", move || run_clock(&ticking))?;
+        match cgi_program::answer(&state)? {
             0 => Ok(Report { completed: 1, cut_off: 0 }),
             // An exit code has 8 bits: a failure must not look like success.
             app_status => std::process::exit(app_status.min(255) as i32),

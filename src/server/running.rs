@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
+use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::net::listener::Address;
-use crate::request::signal::CancelReason;
-use crate::runtime::clock::cancel;
-use crate::runtime::state::Shared;
+use crate::net::Address;
+use crate::request::Cancel;
+use crate::runtime::{cancel, State};
 
 /// How long a connection must be silent before a shutdown closes it. The web server does not know of the shutdown and
 /// may have sent a request, or may have connected in order to send one. Both it and the network may be slow.
@@ -44,7 +44,7 @@ pub struct Running {
 /// Begins the shutdown of a server, from any thread.
 #[derive(Clone)]
 pub struct Shutdown {
-    server: Arc<Shared>,
+    state: Arc<State>,
     wake: Arc<UnixStream>,
 }
 
@@ -75,7 +75,7 @@ impl Running {
 
     /// The counters of the server.
     pub fn metrics(&self) -> Metrics {
-        self.shutdown.server.metrics.clone()
+        self.shutdown.state.context.metrics.clone()
     }
 
     /// Where the server listens.
@@ -93,67 +93,73 @@ impl Running {
     pub fn join(self) -> Result<Report> {
         let panicked = |_| Error::new("a thread of the server panicked");
         self.accepting.join().map_err(panicked)?;
-        let server = &self.shutdown.server;
-        let cut_off = drain(server);
-        server.stop(Instant::now() + CANCELLED_TIME);
+        let state = &self.shutdown.state;
+        let cut_off = drain(state);
+        state.stop(Instant::now() + CANCELLED_TIME);
         self.ticking.join().map_err(panicked)?;
-        let completed = server.metrics.snapshot().completed_requests;
+        let completed = state.context.metrics.snapshot().completed_requests;
         info!("stopped: {completed} requests completed, {cut_off} cut off");
         Ok(Report { completed, cut_off })
     }
 }
 
 /// Lets active requests finish within the grace period; how many did not.
-fn drain(server: &Arc<Shared>) -> u64 {
+fn drain(state: &State) -> u64 {
+    let connections = &state.context.connections;
     let mut n_cut_off = 0;
-    if !wait_until_answered(server, server.settings.shutdown_grace) {
-        let connections = server.connections.all();
-        connections.iter().for_each(|connection| connection.close_when_idle());
-        n_cut_off = connections.iter().map(|connection| cancel(connection, CancelReason::Shutdown, |_| true)).sum();
-        drop(connections);
+    if !wait_until_answered(state, state.context.settings.shutdown_grace) {
+        let open = connections.all();
+        open.iter().for_each(|connection| state.carry_on(connection.close_when_idle()));
+        n_cut_off = open.iter().map(|connection| cancel(state, connection, Cancel::Shutdown, |_| true)).sum();
+        drop(open);
         // Handlers that look at their cancellation return; others are left behind.
-        wait_until_answered(server, CANCELLED_TIME);
+        wait_until_answered(state, CANCELLED_TIME);
     }
-    if !server.connections.wait_until_empty(Instant::now() + LINGER_TIME) {
-        server.connections.all().iter().for_each(|connection| connection.shut());
+    if !connections.wait_until_empty(Instant::now() + LINGER_TIME) {
+        connections.all().iter().for_each(|connection| connection.shut());
     }
     n_cut_off
 }
 
 /// Waits until every answer has been sent and every connection shut down behind it; whether that was within `time`.
-fn wait_until_answered(server: &Shared, time: Duration) -> bool {
+fn wait_until_answered(state: &State, time: Duration) -> bool {
     let begun = Instant::now();
-    let deadline = begun + time;
+    // What is too far away for a clock never comes.
+    let deadline = begun.checked_add(time);
     loop {
-        let (now, connections) = (Instant::now(), server.connections.all());
+        let (now, connections) = (Instant::now(), state.context.connections.all());
         if now >= begun + SILENT_TIME {
-            connections.iter().for_each(|connection| connection.close_if_silent_since(now - SILENT_TIME));
+            let close = |connection| state.carry_on(Connection::close_if_silent_since(connection, now - SILENT_TIME));
+            connections.iter().for_each(close);
         }
-        if connections.iter().all(|connection| connection.outbox.is_closed()) {
+        if connections.iter().all(|connection| connection.is_closed()) {
             return true;
         }
         drop(connections);
-        if now >= deadline {
+        if deadline.is_some_and(|deadline| now >= deadline) {
             return false;
         }
-        server.connections.wait_until_empty(deadline.min(now + DRAIN_TICK));
+        let tick = now + DRAIN_TICK;
+        state.context.connections.wait_until_empty(deadline.map_or(tick, |deadline| deadline.min(tick)));
     }
 }
 
 impl Shutdown {
     /// `wake` ends the accept loop.
-    pub(crate) fn new(server: Arc<Shared>, wake: UnixStream) -> Shutdown {
-        Shutdown { server, wake: Arc::new(wake) }
+    pub(crate) fn new(state: Arc<State>, wake: UnixStream) -> Shutdown {
+        Shutdown { state, wake: Arc::new(wake) }
     }
 
     /// Begins the shutdown: no connection is accepted any more, active requests are finished. Calling it again
     /// changes nothing.
     pub fn signal(&self) {
+        let is_first = self.state.context.start_draining();
         #[cfg(feature = "systemd")]
-        if !self.server.is_draining() {
-            crate::net::systemd::notify_stopping();
+        if is_first {
+            crate::net::notify_stopping();
         }
-        self.server.start_draining();
+        #[cfg(not(feature = "systemd"))]
+        let _ = is_first;
         // The accept loop ends when it can read from the other end; a full pipe has woken it before.
         let _: std::io::Result<()> = (&*self.wake).write_all(b"!");
     }
@@ -161,6 +167,6 @@ impl Shutdown {
 
 impl fmt::Debug for Shutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shutdown").field("begun", &self.server.is_draining()).finish_non_exhaustive()
+        f.debug_struct("Shutdown").field("begun", &self.state.context.is_draining()).finish_non_exhaustive()
     }
 }

@@ -5,9 +5,9 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::exit;
 
+use super::Shutdown;
 use crate::error::{Error, Result};
-use crate::runtime::threads::spawn_thread;
-use crate::server::running::Shutdown;
+use crate::runtime::spawn_thread;
 
 /// Starts a thread that takes the signals; it lives as long as the process.
 pub(crate) fn shut_down_on_signals(shutdown: Shutdown) -> Result<()> {

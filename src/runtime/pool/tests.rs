@@ -2,63 +2,61 @@
 
 use super::*;
 use crossbeam_channel::bounded;
+use std::thread;
 
-const LIMITS: PoolLimits = PoolLimits { threads: 3, waiting: 2, stack_len: 64 << 10 };
-
-impl<F: FnOnce() + Send + 'static> Job for F {
-    fn run(self, _: Place<'_>) {
-        self();
-    }
-}
+const LIMITS: PoolLimits = PoolLimits { threads: 3, stack_len: 64 << 10 };
 
 type BoxJob = Box<dyn FnOnce() + Send>;
 
 fn pool(limits: PoolLimits) -> Pool<BoxJob> {
-    Pool::new("test", limits, || {})
+    Pool::new("test", limits)
 }
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
+/// Blocks, or is one that nobody wants.
+struct Unwanted(Option<Receiver<()>>, Arc<AtomicIsize>);
+
+impl Job for Unwanted {
+    fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn run(self) {
+        assert!(self.0.as_ref().is_some_and(|blocked| blocked.recv().is_ok()));
+    }
+}
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[test]
-fn jobs_beyond_the_threads_and_places_come_back() {
-    let (pool, (release, blocked)) = (pool(LIMITS), bounded::<()>(0));
-    let submit = |pool: &Pool<BoxJob>| {
-        let blocked = blocked.clone();
-        pool.submit(|| Box::new(move || assert!(blocked.recv().is_ok())))
+fn jobs_that_nobody_wants_any_more_are_not_kept_and_the_others_keep_their_order() {
+    let limits = PoolLimits { threads: 1, ..LIMITS };
+    let (pool, n_kept) = (Pool::<Unwanted>::new("test", limits), Arc::new(AtomicIsize::new(0)));
+    let job = |blocked: Option<Receiver<()>>| {
+        n_kept.fetch_add(1, Ordering::Relaxed);
+        Unwanted(blocked, n_kept.clone())
     };
-    let accepted: Vec<bool> = (0..7).map(|_| submit(&pool)).collect();
-    assert_eq!(accepted, [true, true, true, true, true, false, false]);
-    (0..5).for_each(|_| release.send(()).expect("a blocked job"));
-    pool.stop();
-    assert!(pool.wait_until_ended(soon()));
-}
-
-#[test]
-fn a_place_that_is_given_up_is_free_but_not_without_end() {
-    let limits = PoolLimits { threads: 1, waiting: 1, ..LIMITS };
-    let (pool, (release, blocked)) = (Pool::<GivenUp>::new("test", limits, || {}), bounded::<()>(0));
-    assert!(pool.submit(|| GivenUp(Some(blocked))));
-    let n_given_up = (0..2 * MAX_GIVEN_UP).take_while(|_| pool.submit(|| GivenUp(None))).map(|_| pool.give_up_place());
-    assert_eq!(n_given_up.count() as isize, MAX_GIVEN_UP);
-    release.send(()).expect("a blocked job");
-    pool.stop();
-    assert!(pool.wait_until_ended(soon()));
-    let places = &pool.shared.places;
-    assert_eq!((places.taken.load(Ordering::Relaxed), places.given_up.load(Ordering::Relaxed)), (0, 0));
-}
-
-/// Waits, or is one that nobody wants.
-struct GivenUp(Option<Receiver<()>>);
-
-impl Job for GivenUp {
-    fn run(self, place: Place<'_>) {
-        match self.0 {
-            Some(blocked) => assert!(blocked.recv().is_ok()),
-            None => place.was_given_up(),
+    let jobs: Vec<_> = (0..3).map(|_| bounded::<()>(0)).collect();
+    for (_, blocked) in &jobs {
+        pool.submit(job(Some(blocked.clone())));
+        for _ in 0..10_000 {
+            pool.submit(job(None));
+            pool.note_unwanted();
+            assert!(n_kept.load(Ordering::Relaxed) <= 2 * MIN_UNWANTED as isize);
         }
     }
+    // Each blocks until it is released, in this order.
+    jobs.iter().for_each(|(release, _)| release.send(()).expect("a blocked job"));
+    pool.stop();
+    assert!(pool.wait_until_ended(soon()));
+    assert_eq!((n_kept.load(Ordering::Relaxed), pool.state.n_unwanted.load(Ordering::Relaxed)), (0, 0));
 }
 
 #[test]
@@ -68,20 +66,17 @@ fn all_threads_work_at_once_when_jobs_block() {
         for _ in 0..3 {
             let barrier = barrier.clone();
             let wait = move || assert!([true, false].contains(&barrier.wait().is_leader()));
-            assert!(pool.submit(|| Box::new(wait)));
+            pool.submit(Box::new(wait));
         }
         // Passes only when three jobs wait at the same time.
         barrier.wait();
-        while pool.shared.places.taken.load(Ordering::Relaxed) > 0 {
-            thread::yield_now();
-        }
     }
-    assert_eq!(pool.shared.threads.lock().n_threads, 3);
+    assert_eq!(pool.state.threads.lock().n_threads, 3);
 }
 
 #[test]
 fn no_job_is_lost_however_submitters_and_threads_interleave() {
-    let limits = PoolLimits { threads: 4, waiting: usize::MAX, stack_len: 64 << 10 };
+    let limits = PoolLimits { threads: 4, stack_len: 64 << 10 };
     let (pool, done) = (pool(limits), Arc::new(AtomicIsize::new(0)));
     let submitters: Vec<_> = (0..4)
         .map(|_| {
@@ -90,7 +85,7 @@ fn no_job_is_lost_however_submitters_and_threads_interleave() {
                 for n in 0..5000 {
                     let done = done.clone();
                     let count = move || assert!(done.fetch_add(1, Ordering::Relaxed) >= 0);
-                    assert!(pool.submit(|| Box::new(count)));
+                    pool.submit(Box::new(count));
                     if n % 7 == 0 {
                         thread::yield_now();
                     }
@@ -105,30 +100,6 @@ fn no_job_is_lost_however_submitters_and_threads_interleave() {
 }
 
 #[test]
-fn who_leaves_something_while_a_thread_is_being_woken_finds_it_seen() {
-    let (left, seen) = (Arc::new(AtomicIsize::new(0)), Arc::new(AtomicIsize::new(0)));
-    let pool: Pool<BoxJob> = {
-        let (left, seen) = (left.clone(), seen.clone());
-        let look = move || {
-            seen.fetch_max(left.load(Ordering::SeqCst), Ordering::SeqCst);
-        };
-        Pool::new("test", PoolLimits { waiting: usize::MAX, ..LIMITS }, look)
-    };
-    let mut n_left = 0;
-    for n in 1..20_000 {
-        assert!(pool.submit(|| Box::new(thread::yield_now)));
-        left.store(n, Ordering::SeqCst);
-        if pool.is_waking() {
-            n_left += 1;
-            while seen.load(Ordering::SeqCst) < n {
-                thread::yield_now();
-            }
-        }
-    }
-    assert!(n_left > 0, "no thread was ever being woken");
-}
-
-#[test]
 fn threads_that_were_not_needed_between_two_trims_end() {
     let pool = pool(LIMITS);
     let run_at_once = |n_jobs: usize| {
@@ -138,10 +109,10 @@ fn threads_that_were_not_needed_between_two_trims_end() {
             let wait = move || {
                 barrier.wait();
             };
-            assert!(pool.submit(|| Box::new(wait)));
+            pool.submit(Box::new(wait));
         }
         let is_quiet = |threads: &Threads| threads.idle.len() == threads.n_threads && !threads.waking;
-        while pool.shared.places.taken.load(Ordering::Relaxed) > 0 || !is_quiet(&pool.shared.threads.lock()) {
+        while !is_quiet(&pool.state.threads.lock()) {
             thread::yield_now();
         }
     };
@@ -160,7 +131,7 @@ fn threads_that_were_not_needed_between_two_trims_end() {
 fn a_stopped_pool_ends_its_idle_threads() {
     let pool = pool(LIMITS);
     let (sender, receiver) = bounded(1);
-    assert!(pool.submit(|| Box::new(move || assert!(sender.send(()).is_ok()))));
+    pool.submit(Box::new(move || assert!(sender.send(()).is_ok())));
     receiver.recv().expect("it ran");
     pool.stop();
     assert!(pool.wait_until_ended(soon()));

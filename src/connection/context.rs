@@ -1,0 +1,65 @@
+//! What the connections of one server share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::permits::Permits;
+use super::registry::Registry;
+use crate::handler::Handlers;
+use crate::metrics::Metrics;
+use crate::protocol::{Capabilities, Limits, Role};
+use crate::request::{PipeLimits, RequestState};
+use crate::settings::Settings;
+
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) handlers: Handlers,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) connections: Registry,
+    /// Of requests that have a worker or wait for one.
+    pub(crate) permits: Permits,
+    started: Instant,
+    draining: AtomicBool,
+}
+
+impl Context {
+    pub(crate) fn new(settings: Settings, handlers: Handlers, metrics: Metrics) -> Context {
+        Context {
+            limits: settings.demux_limits(handlers.roles()),
+            capabilities: settings.capabilities(),
+            connections: Registry::default(),
+            permits: Permits::new(settings.workers.saturating_add(settings.queue)),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            settings,
+            handlers,
+            metrics,
+        }
+    }
+
+    pub(crate) fn new_request(&self, role: Role, begun: Instant) -> RequestState {
+        let limits = PipeLimits { buffer: self.settings.body_buffer, max_len: self.settings.max_body };
+        RequestState::new(role, limits, self.settings.max_stderr, begun)
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Milliseconds since the start, never 0: a time that fits an atomic.
+    pub(crate) fn millis(&self, now: Instant) -> u64 {
+        1 + now.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    /// Whether the server is shutting down.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether it was not before.
+    pub(crate) fn start_draining(&self) -> bool {
+        !self.draining.swap(true, Ordering::AcqRel)
+    }
+}
