@@ -4,7 +4,7 @@
 //! thread has its own as long as there are not more threads than stripes. Who reads adds the stripes up.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -152,7 +152,6 @@ impl fmt::Display for RunningRequest {
 /// What is counted. Nothing is ever taken away: what is there now is the difference of two counters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Counter {
-    // These are for every request, and lie side by side.
     BytesIn,
     BytesOut,
     /// A request was handed to the workers.
@@ -182,19 +181,11 @@ pub(crate) enum Counter {
 
 const N_COUNTERS: usize = Counter::UnknownRole as usize + 1;
 
-/// More than there are threads at work on most machines.
-const N_STRIPES: usize = 16;
-
 #[derive(Debug, Default)]
 struct Counters {
-    stripes: [Stripe; N_STRIPES],
+    counters: [AtomicU64; N_COUNTERS],
     server: OnceLock<Weak<dyn Gauges>>,
 }
-
-/// Aligned to the two cache lines that processors fetch together, so that no stripe slows down another.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe([AtomicU64; N_COUNTERS]);
 
 /// What a running server knows of itself without counting.
 pub(crate) trait Gauges: Send + Sync {
@@ -223,18 +214,8 @@ impl Metrics {
     }
 
     pub(crate) fn add(&self, counter: Counter, n: u64) {
-        self.counters.stripes[own_stripe()].0[counter as usize].fetch_add(n, Ordering::Relaxed);
+        self.counters.counters[counter as usize].fetch_add(n, Ordering::Relaxed);
     }
-}
-
-/// The stripe of this thread.
-fn own_stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % N_STRIPES;
-    }
-    // Gone only when the thread is ending: then any will do.
-    OWN.try_with(|own| *own).unwrap_or_default()
 }
 
 impl Counters {
@@ -288,7 +269,7 @@ impl Counters {
     }
 
     fn sum(&self, counter: Counter) -> u64 {
-        self.stripes.iter().map(|stripe| stripe.0[counter as usize].load(Ordering::Acquire)).sum()
+        self.counters[counter as usize].load(Ordering::Acquire)
     }
 }
 
@@ -317,11 +298,11 @@ mod tests {
     fn what_many_threads_count_is_added_up() {
         let metrics = Metrics::default();
         thread::scope(|scope| {
-            for _ in 0..3 * N_STRIPES {
+            for _ in 0..48 {
                 scope.spawn(|| (0..1000).for_each(|_| metrics.add(Counter::BytesIn, 2)));
             }
         });
-        assert_eq!(metrics.snapshot(), Snapshot { bytes_in: 6000 * N_STRIPES as u64, ..Snapshot::default() });
+        assert_eq!(metrics.snapshot(), Snapshot { bytes_in: 6000 * 16, ..Snapshot::default() });
     }
 
     #[test]

@@ -141,16 +141,20 @@ impl Pipe {
     pub(crate) fn abort(&self, error: BodyError) {
         let mut state = self.state.lock();
         state.end = Some(End::Failed(error));
-        state.closed = true;
-        self.drop_content(state);
+        self.close_locked(state);
     }
 
     /// The handler will not read any more: what comes is dropped.
     pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        if !std::mem::replace(&mut state.closed, true) {
-            self.drop_content(state);
+        self.close_locked(self.state.lock());
+    }
+
+    fn close_locked(&self, mut state: MutexGuard<'_, State>) {
+        if std::mem::replace(&mut state.closed, true) {
+            // Nothing came after it was closed, and nobody waits for it.
+            return;
         }
+        self.drop_content(state);
     }
 
     /// The next bytes, never empty; blocks. `None` behind the last. `spent` is a buffer to use again.

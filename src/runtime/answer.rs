@@ -39,6 +39,7 @@ pub(super) struct Answer<'a> {
     /// Records that were not sent yet. The last one is open while `open` says where it begins.
     out: Vec<u8>,
     open: Option<usize>,
+    answers_head: bool,
     rule: BodyRule,
     body_len: u64,
     is_long: bool,
@@ -65,12 +66,18 @@ impl<'a> Answer<'a> {
             to,
             out,
             open: None,
+            answers_head: false,
             rule: BodyRule::Any,
             body_len: 0,
             is_long: false,
             progress: Progress::Nothing,
             failed: None,
         }
+    }
+
+    /// Whether the request was HEAD: then the answer has no body.
+    pub(super) fn set_answers_head(&mut self, answers_head: bool) {
+        self.answers_head = answers_head;
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -81,31 +88,30 @@ impl<'a> Answer<'a> {
     pub(super) fn head(
         &mut self,
         parts: &response::Parts,
-        answers_head: bool,
         body: AnswerBody,
         variables: &[(String, String)],
         limits: HeadLimits,
     ) -> Result<BodyRule, HeadError> {
         self.open_record();
         self.progress = Progress::Collected;
-        self.rule = put_head(&mut self.out, parts, answers_head, body, variables, limits)?;
+        self.rule = put_head(&mut self.out, parts, self.answers_head, body, variables, limits)?;
         Ok(self.rule)
     }
 
     /// Takes back what was collected and answers with a status of this crate's own.
-    pub(super) fn refuse(&mut self, status: StatusCode, answers_head: bool) {
+    pub(super) fn refuse(&mut self, status: StatusCode) {
         debug_assert!(self.progress < Progress::Sent);
         self.out.clear();
         self.open = None;
         self.rule = BodyRule::Any;
         self.open_record();
-        put_refusal(&mut self.out, status, answers_head);
+        put_refusal(&mut self.out, status, self.answers_head);
         self.progress = Progress::Collected;
     }
 
     /// Adds to the body. What goes beyond Content-Length is an error, and changes nothing: the answer is whole.
     pub(super) fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        self.check()?;
+        self.check_unfailed()?;
         let allowed = self.allowed(content);
         self.is_long |= allowed.len() < content.len();
         let mut rest = allowed;
@@ -198,6 +204,10 @@ impl<'a> Answer<'a> {
     /// Whether the answer may go on. The first failure stays.
     fn check(&mut self) -> io::Result<()> {
         self.failed = self.failed.or_else(|| self.to.request.stopped().map(|reason| reason.body_error()));
+        self.check_unfailed()
+    }
+
+    fn check_unfailed(&self) -> io::Result<()> {
         self.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -247,6 +257,7 @@ impl<'a> Answer<'a> {
 
     /// Sends what was collected and the first part of `content`, whose length it returns.
     fn send_direct(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.check()?;
         self.close_record();
         let len = content.len().min(DIRECT_RECORDS * MAX_CONTENT_LEN);
         let pieces = content[..len].chunks(MAX_CONTENT_LEN);
@@ -294,6 +305,8 @@ impl<'a> Answer<'a> {
 /// The body, for who writes it.
 impl Write for Answer<'_> {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        // A handler that writes small pieces learns of its cancellation by the next one.
+        self.check()?;
         Answer::write(self, content)?;
         Ok(content.len())
     }
@@ -359,7 +372,7 @@ mod tests {
     fn head(answer: &mut Answer<'_>, len: Option<u64>) {
         let (parts, ()) = http::Response::new(()).into_parts();
         let body = AnswerBody { len, default_type: "t" };
-        answer.head(&parts, false, body, &[], LIMITS).expect("a good head");
+        answer.head(&parts, body, &[], LIMITS).expect("a good head");
     }
 
     /// The contents of the STDOUT records, joined, and how many records there were.
@@ -445,7 +458,7 @@ mod tests {
         let fixture = Fixture::new();
         fixture.with(|mut answer| {
             head(&mut answer, None);
-            answer.refuse(StatusCode::INTERNAL_SERVER_ERROR, false);
+            answer.refuse(StatusCode::INTERNAL_SERVER_ERROR);
             answer.flush().expect("flushed");
         });
         assert!(stdout(&fixture.sent()).0.starts_with(b"Status: 500 Internal Server Error\r\n"));
@@ -488,7 +501,8 @@ mod tests {
             head(&mut answer, None);
             answer.write(b"x").expect("collected");
             fixture.request.cancel(Cancel::Lost);
-            let error = answer.write(b"x").expect_err("lost");
+            answer.write(b"x").expect("a whole answer may be collected, whoever reads it");
+            let error = Write::write(&mut answer, b"x").expect_err("lost");
             assert_eq!(BodyError::of(&error), Some(BodyError::Disconnected));
         });
     }

@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use log::{debug, error, warn};
 
 use super::answer::{Answer, Destination, Progress};
@@ -123,9 +123,11 @@ impl Turn<'_> {
             Ok(head) => head,
             Err(status) => {
                 self.count(rejection(status));
+                answer.set_answers_head(self.request.params().get("REQUEST_METHOD") == Some(b"HEAD"));
                 return self.refuse(status, answer);
             }
         };
+        answer.set_answers_head(head.request.method() == Method::HEAD);
         match guard(|| self.run_handler(head)) {
             Ok(reply) => self.send(reply, answer),
             Err(failure) => self.fail(failure, answer),
@@ -170,7 +172,7 @@ impl Turn<'_> {
         let (parts, body) = response.into_parts();
         let AppStatus(app_status) = parts.extensions.get().copied().unwrap_or_default();
         let limits = self.connection.context.settings.head_limits();
-        let head = answer.head(&parts, self.answers_head(), body.facts(), &variables, limits);
+        let head = answer.head(&parts, body.facts(), &variables, limits);
         self.dispose(parts);
         let rule = match head {
             Ok(rule) => rule,
@@ -236,7 +238,7 @@ impl Turn<'_> {
     }
 
     fn refuse(&self, status: StatusCode, answer: &mut Answer<'_>) -> Outcome {
-        answer.refuse(status, self.answers_head());
+        answer.refuse(status);
         Outcome::Whole { app_status: 0 }
     }
 
@@ -288,10 +290,6 @@ impl Turn<'_> {
         if let Err(failure) = guard(|| Ok(drop(made_by_handler))) {
             warn!("{}: a part of the handler's answer, when it was dropped: {failure}", self.describe());
         }
-    }
-
-    fn answers_head(&self) -> bool {
-        self.request.params().get("REQUEST_METHOD") == Some(b"HEAD")
     }
 
     fn count(&self, counter: Counter) {
