@@ -78,10 +78,24 @@ impl Outbox {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         outgoing.is_taken = true;
+        let has_others = ending.as_ref().is_some_and(Ending::has_others);
         outgoing.count(ending);
         let is_last = outgoing.is_over() && !outgoing.resets;
         drop(outgoing);
+        if has_others {
+            return self.send_with_others(wire, patience, parts);
+        }
         let written = write_all(wire, parts, is_last, patience);
+        self.finish_turn(wire, patience, written)
+    }
+
+    /// Sends the end of a response together with those of others that are due at the same moment: whoever has one leaves
+    /// it in the queue, while the turn is taken. (Row `multiplexed`: a write for each response takes half as much again.)
+    fn send_with_others(&self, wire: &impl Wire, patience: Duration, parts: &[&[u8]]) -> io::Result<usize> {
+        wire.let_others_run();
+        let queued = std::mem::take(&mut self.outgoing.lock().queued);
+        let all: Vec<&[u8]> = parts.iter().copied().chain([&queued[..]]).collect();
+        let written = write_all(wire, &all, false, patience);
         self.finish_turn(wire, patience, written)
     }
 

@@ -25,6 +25,9 @@ pub(crate) trait Wire {
     /// Lets `time` pass.
     fn pause(&self, time: Duration);
 
+    /// Lets threads run that are ready to, and waits for none.
+    fn let_others_run(&self);
+
     /// Closes the sending side.
     fn end(&self, by_reset: bool);
 }
@@ -44,6 +47,10 @@ impl Wire for Socket {
 
     fn pause(&self, time: Duration) {
         thread::sleep(time);
+    }
+
+    fn let_others_run(&self) {
+        thread::yield_now();
     }
 
     fn end(&self, by_reset: bool) {

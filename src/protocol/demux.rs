@@ -125,7 +125,7 @@ impl<T: Clone> Demux<T> {
         self.closing |= is_last && self.is_active(key);
         let completed = self.complete(key)?;
         // A reset throws away what the peer's kernel does not have yet: it must not be the response of another.
-        let close = |close| Cut::Close(Ending { close, resets: self.is_sequential() });
+        let close = |close| Cut::Close(Ending { close, resets: self.is_sequential(), has_others: false });
         Some(if is_last { close(completed.close) } else { Cut::EndRequest(completed) })
     }
 
@@ -325,7 +325,7 @@ impl<T: Clone> Demux<T> {
     fn ended(&mut self, id: RequestId, keep_conn: bool) -> Completed {
         self.n_ended += 1;
         self.closing |= !keep_conn;
-        Completed { id, close: self.close() }
+        Completed { id, close: self.close(), has_others: !self.requests.is_empty() }
     }
 
     fn close(&mut self) -> Option<CloseAfter> {

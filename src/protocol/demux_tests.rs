@@ -76,6 +76,14 @@ fn verdict(outcome: &Result<Action<'_, u32>, ProtocolError>) -> &'static str {
     }
 }
 
+fn completed(id: RequestId, close: Option<CloseAfter>, has_others: bool) -> Completed {
+    Completed { id, close, has_others }
+}
+
+fn refused(id: RequestId, refusal: Refusal, has_others: bool) -> Refused {
+    completed(id, None, has_others).refused(refusal)
+}
+
 #[test]
 fn every_state_has_one_outcome_for_every_record() {
     use Stream::{Data, Params, Stdin};
@@ -138,7 +146,6 @@ fn every_state_has_one_outcome_for_every_record() {
 
 #[test]
 fn requests_beyond_the_limits_are_refused_and_not_kept() {
-    let refused = |refusal| Action::Refuse(Refused { completed: Completed { id: 9, close: None }, refusal });
     let one = Limits { max_requests: 1, ..LIMITS };
     let responder = Limits { roles: Roles { responder: true, ..Roles::default() }, ..LIMITS };
     let filter = Limits { roles: Roles { filter: true, ..Roles::default() }, ..LIMITS };
@@ -156,7 +163,7 @@ fn requests_beyond_the_limits_are_refused_and_not_kept() {
         for id in 1..=n_active {
             bench.start(id, 1);
         }
-        assert_eq!(bench.act(begin(9, role, true)), refused(refusal));
+        assert_eq!(bench.act(begin(9, role, true)), Action::Refuse(refused(9, refusal, n_active > 0)));
         assert_eq!(bench.demux.len(), usize::from(n_active));
         assert_eq!(bench.act(content(9, Stream::Stdin, b"late")), Action::Nothing);
     }
@@ -164,14 +171,16 @@ fn requests_beyond_the_limits_are_refused_and_not_kept() {
 
 #[test]
 fn params_over_a_limit_end_the_request_and_free_their_bytes() {
-    let refused = |id, refusal| Action::Refuse(Refused { completed: Completed { id, close: None }, refusal });
     let mut bench = Bench::new(LIMITS);
     (1..=3).for_each(|id| drop(bench.act(begin(id, 1, true))));
     assert_eq!(bench.act(content(1, Stream::Params, &[0; 10])), Action::Nothing);
-    assert_eq!(bench.act(content(1, Stream::Params, &[0; 1])), refused(1, Refusal::ParamsTooLarge));
+    assert_eq!(
+        bench.act(content(1, Stream::Params, &[0; 1])),
+        Action::Refuse(refused(1, Refusal::ParamsTooLarge, true))
+    );
     assert_eq!(bench.act(content(2, Stream::Params, &[0; 10])), Action::Nothing);
-    assert_eq!(bench.act(content(3, Stream::Params, &[0; 6])), refused(3, Refusal::Overloaded));
-    assert_eq!(bench.act(content(2, Stream::Params, &[0; 1])), refused(2, Refusal::ParamsTooLarge));
+    assert_eq!(bench.act(content(3, Stream::Params, &[0; 6])), Action::Refuse(refused(3, Refusal::Overloaded, true)));
+    assert_eq!(bench.act(content(2, Stream::Params, &[0; 1])), Action::Refuse(refused(2, Refusal::ParamsTooLarge, false)));
     assert_eq!((bench.demux.len(), bench.demux.params_len), (0, 0));
 }
 
@@ -191,7 +200,7 @@ fn params_come_whole_whatever_the_records_were() {
 fn a_key_ends_its_own_request_once_and_never_a_successor() {
     let mut bench = Bench::new(LIMITS);
     let first = bench.start(1, 1);
-    assert_eq!(bench.demux.complete(first), Some(Completed { id: 1, close: None }));
+    assert_eq!(bench.demux.complete(first), Some(completed(1, None, false)));
     assert_eq!(bench.demux.complete(first), None);
     let second = bench.start(1, 1);
     assert_eq!(bench.demux.complete(first), None);
@@ -205,11 +214,8 @@ fn the_connection_closes_behind_the_last_request_once_one_did_not_keep_it() {
     let kept = bench.start(1, 1);
     bench.act(begin(2, 1, false));
     let aborted = bench.act(Event::Abort { id: 2 });
-    assert_eq!(
-        aborted,
-        Action::Refuse(Refused { completed: Completed { id: 2, close: None }, refusal: Refusal::Aborted })
-    );
-    assert_eq!(bench.demux.complete(kept), Some(Completed { id: 1, close: Some(CloseAfter(2)) }));
+    assert_eq!(aborted, Action::Refuse(refused(2, Refusal::Aborted, true)));
+    assert_eq!(bench.demux.complete(kept), Some(completed(1, Some(CloseAfter(2)), false)));
 }
 
 #[test]
@@ -218,8 +224,8 @@ fn what_begins_on_a_closed_connection_is_too_late() {
     let key = bench.start(1, 1);
     assert_eq!(bench.demux.close_when_idle(), None);
     let last = bench.start(2, 1);
-    assert_eq!(bench.demux.complete(key), Some(Completed { id: 1, close: None }));
-    assert_eq!(bench.demux.complete(last), Some(Completed { id: 2, close: Some(CloseAfter(2)) }));
+    assert_eq!(bench.demux.complete(key), Some(completed(1, None, true)));
+    assert_eq!(bench.demux.complete(last), Some(completed(2, Some(CloseAfter(2)), false)));
     bench.act(begin(3, 1, true));
     assert_eq!((bench.demux.len(), bench.act(end(3, Stream::Params))), (0, Action::Nothing));
 }
@@ -232,12 +238,12 @@ fn an_answer_cut_short_ends_its_connection_by_a_reset_where_no_other_answer_is_o
         assert!(bench.demux.complete(key).is_some());
     }
     let key = bench.start(7, 1);
-    let close = |n, resets| Some(Cut::Close(Ending { close: Some(CloseAfter(n)), resets }));
+    let close = |n, resets| Some(Cut::Close(Ending { close: Some(CloseAfter(n)), resets, has_others: false }));
     assert_eq!(bench.demux.complete_cut(key), close(3, true));
     assert_eq!(bench.demux.complete_cut(key), None, "it has ended");
     let mut bench = Bench::new(LIMITS);
     let (key, other) = (bench.start(1, 1), bench.start(2, 1));
-    assert_eq!(bench.demux.complete_cut(key), Some(Cut::EndRequest(Completed { id: 1, close: None })));
+    assert_eq!(bench.demux.complete_cut(key), Some(Cut::EndRequest(completed(1, None, true))));
     assert_eq!(bench.demux.complete_cut(other), close(2, false));
 }
 
@@ -249,8 +255,8 @@ fn overdue_params_are_refused_and_overdue_bodies_reported() {
     bench.start(3, 2);
     let patience = Duration::from_secs(5);
     assert_eq!(bench.demux.overdue(bench.now + patience / 2, patience), (vec![], vec![]));
-    let (refused, bodies) = bench.demux.overdue(bench.now + patience, patience);
-    assert_eq!(refused, [Refused { completed: Completed { id: 1, close: None }, refusal: Refusal::ParamsTimedOut }]);
+    let (overdue, bodies) = bench.demux.overdue(bench.now + patience, patience);
+    assert_eq!(overdue, [refused(1, Refusal::ParamsTimedOut, true)]);
     assert_eq!(bodies, [2], "an authorizer has no body to wait for");
 }
 
@@ -263,7 +269,7 @@ fn a_lost_connection_forgets_what_has_no_worker() {
     bench.demux.disconnect();
     assert_eq!(bench.demux.active(), [(key, 2)]);
     assert_eq!((bench.demux.len(), bench.demux.params_len), (1, 0));
-    assert_eq!(bench.demux.complete(key), Some(Completed { id: 2, close: Some(CloseAfter(1)) }));
+    assert_eq!(bench.demux.complete(key), Some(completed(2, Some(CloseAfter(1)), false)));
 }
 
 #[test]

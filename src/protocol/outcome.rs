@@ -52,6 +52,8 @@ pub(crate) struct Completed {
     pub(super) id: RequestId,
     /// It was the last of its connection.
     pub(super) close: Option<CloseAfter>,
+    /// Others are active on the connection.
+    pub(super) has_others: bool,
 }
 
 /// The records in front of it end a request, and perhaps the connection.
@@ -61,6 +63,8 @@ pub(crate) struct Ending {
     pub(super) close: Option<CloseAfter>,
     /// The response was cut short, and the end of the connection must not pass for its end.
     pub(super) resets: bool,
+    /// Others are active on the connection: their responses may be due at the same moment.
+    pub(super) has_others: bool,
 }
 
 /// How a response that was cut short comes to its end.
@@ -84,7 +88,7 @@ impl Completed {
     /// Appends END_REQUEST.
     pub(crate) fn end_request(self, out: &mut Vec<u8>, status: ProtocolStatus, app_status: u32) -> Ending {
         put_end_request(out, self.id, status, app_status);
-        Ending { close: self.close, resets: false }
+        Ending { close: self.close, resets: false, has_others: self.has_others }
     }
 
     pub(crate) fn refused(self, refusal: Refusal) -> Refused {
@@ -106,7 +110,7 @@ impl Refused {
     /// A refusal for the tests of what becomes of one.
     #[cfg(test)]
     pub(crate) fn at_the_door(id: RequestId, refusal: Refusal) -> Refused {
-        Completed { id, close: None }.refused(refusal)
+        Completed { id, close: None, has_others: false }.refused(refusal)
     }
 
     pub(crate) fn id(&self) -> RequestId {
@@ -134,6 +138,10 @@ impl Ending {
 
     pub(crate) fn resets(&self) -> bool {
         self.resets
+    }
+
+    pub(crate) fn has_others(&self) -> bool {
+        self.has_others
     }
 }
 
@@ -178,5 +186,5 @@ pub(crate) struct RequestKey {
 /// An ending for the tests of what sends it.
 #[cfg(test)]
 pub(crate) fn ending_for_tests(close: Option<CloseAfter>, resets: bool) -> Ending {
-    Ending { close, resets }
+    Ending { close, resets, has_others: false }
 }
