@@ -16,6 +16,9 @@ mod error;
 pub mod fuzzing;
 mod handler;
 mod metrics;
+#[cfg(all(loom, test))]
+#[path = "../tests/models/mod.rs"]
+mod models;
 mod net;
 mod protocol;
 mod request;

@@ -11,11 +11,28 @@ pub(crate) use modelled::*;
 #[cfg(not(loom))]
 mod real {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, Ordering};
-    pub(crate) use std::sync::Arc;
-    pub(crate) use std::thread::{current, park, Thread};
+    pub(crate) use std::thread::yield_now;
 
     pub(crate) use crossbeam_channel::{unbounded, Receiver, Sender};
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+
+    /// Lets the thread that made it sleep until it is woken.
+    pub(crate) struct Parker(std::thread::Thread);
+
+    impl Parker {
+        pub(crate) fn new() -> Parker {
+            Parker(std::thread::current())
+        }
+
+        /// Sleeps until woken, and perhaps not as long; only for the thread that made it.
+        pub(crate) fn park(&self) {
+            std::thread::park();
+        }
+
+        pub(crate) fn unpark(&self) {
+            self.0.unpark();
+        }
+    }
 
     /// Starts a thread with this name and this much stack, in bytes.
     pub(crate) fn start_thread(
@@ -33,11 +50,11 @@ mod real {
 mod modelled {
     use std::collections::VecDeque;
     use std::ops::{Deref, DerefMut};
+    use std::sync::Arc;
     use std::time::Instant;
 
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, Ordering};
-    pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::thread::{current, park, Thread};
+    pub(crate) use loom::thread::yield_now;
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -103,6 +120,30 @@ mod modelled {
 
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
+        }
+    }
+
+    #[derive(Default)]
+    pub(crate) struct Parker {
+        is_woken: Mutex<bool>,
+        woken: Condvar,
+    }
+
+    impl Parker {
+        pub(crate) fn new() -> Parker {
+            Parker::default()
+        }
+
+        pub(crate) fn park(&self) {
+            let mut is_woken = self.is_woken.lock();
+            while !std::mem::take(&mut *is_woken) {
+                self.woken.wait(&mut is_woken);
+            }
+        }
+
+        pub(crate) fn unpark(&self) {
+            *self.is_woken.lock() = true;
+            self.woken.notify_all();
         }
     }
 

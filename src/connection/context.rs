@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::permits::Permits;
-use super::registry::Registry;
 use crate::handler::Handlers;
 use crate::metrics::Metrics;
 use crate::protocol::{Capabilities, Limits, Role};
@@ -17,7 +16,6 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) capabilities: Capabilities,
-    pub(crate) connections: Registry,
     /// Of requests that have a worker or wait for one.
     pub(crate) permits: Permits,
     started: Instant,
@@ -29,7 +27,6 @@ impl Context {
         Context {
             limits: settings.demux_limits(handlers.roles()),
             capabilities: settings.capabilities(),
-            connections: Registry::default(),
             permits: Permits::new(settings.workers.saturating_add(settings.queue)),
             started: Instant::now(),
             draining: AtomicBool::new(false),

@@ -24,11 +24,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, warn};
-use parking_lot::Mutex;
 
 pub(crate) use self::context::Context;
-use self::outbox::{Outbox, Rest};
+#[cfg(all(loom, test))]
+pub(crate) use self::outbox::Outbox;
+#[cfg(not(all(loom, test)))]
+use self::outbox::Outbox;
+use self::outbox::Rest;
 pub(crate) use self::permits::Permit;
+pub(crate) use self::registry::Registry;
+#[cfg(all(loom, test))]
+pub(crate) use self::wire::Wire;
 use crate::cgi::refusal_records;
 use crate::metrics::Counter;
 use crate::net::Socket;
@@ -36,6 +42,7 @@ use crate::protocol::{
     Action, CloseAfter, Completed, Cut, Demux, Ending, Event, Limits, ProtocolError, Refused, RequestKey,
 };
 use crate::request::{Cancel, RequestState};
+use crate::sync::Mutex;
 
 /// One connection from a web server.
 pub(crate) struct Connection {
@@ -44,6 +51,7 @@ pub(crate) struct Connection {
     outbox: Outbox,
     requests: Mutex<Demux<Arc<RequestState>>>,
     pub(crate) context: Arc<Context>,
+    registry: Arc<Registry<Connection>>,
     pub(crate) times: Times,
 }
 
@@ -71,18 +79,24 @@ pub(crate) struct Unsent {
 
 impl Connection {
     /// A connection and its place in the registry; `refusing` when it is one too many.
-    pub(crate) fn new(context: &Arc<Context>, socket: Socket, refusing: bool) -> Arc<Connection> {
-        let number = context.connections.next_number();
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        registry: &Arc<Registry<Connection>>,
+        socket: Socket,
+        refusing: bool,
+    ) -> Arc<Connection> {
+        let number = registry.next_number();
         let limits = if refusing { Limits { max_requests: 0, ..context.limits } } else { context.limits };
         let mut requests = Demux::new(limits);
         if refusing {
             requests.close_behind_answer();
         }
         let times = Times { activity: AtomicU64::new(context.millis(Instant::now())), ..Times::default() };
-        let (outbox, requests, context) = (Outbox::default(), Mutex::new(requests), context.clone());
-        let connection = Arc::new(Connection { number, socket, outbox, requests, context, times });
+        let (outbox, requests) = (Outbox::default(), Mutex::new(requests));
+        let (context, registry) = (context.clone(), registry.clone());
+        let connection = Arc::new(Connection { number, socket, outbox, requests, context, registry, times });
         connection.context.metrics.count(Counter::ConnectionOpened);
-        connection.context.connections.add(number, &connection);
+        connection.registry.add(number, &connection);
         debug!("connection {number}: open");
         connection
     }
@@ -314,6 +328,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         debug!("connection {}: closed", self.number);
         self.context.metrics.count(Counter::ConnectionClosed);
-        self.context.connections.remove(self.number);
+        self.registry.remove(self.number);
     }
 }

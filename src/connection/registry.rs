@@ -7,12 +7,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Connection;
-
 /// The connections that exist: each is in it from its making until its last user lets go of it.
-#[derive(Default)]
-pub(crate) struct Registry {
-    connections: Mutex<HashMap<u64, Weak<Connection>>>,
+pub(crate) struct Registry<T> {
+    connections: Mutex<HashMap<u64, Weak<T>>>,
     next_number: AtomicU64,
     /// There was none, and there is one now.
     appeared: Condvar,
@@ -22,12 +19,24 @@ pub(crate) struct Registry {
     ticked: Condvar,
 }
 
-impl Registry {
+impl<T> Default for Registry<T> {
+    fn default() -> Registry<T> {
+        Registry {
+            connections: Mutex::default(),
+            next_number: AtomicU64::new(0),
+            appeared: Condvar::new(),
+            emptied: Condvar::new(),
+            ticked: Condvar::new(),
+        }
+    }
+}
+
+impl<T> Registry<T> {
     pub(crate) fn next_number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn add(&self, number: u64, connection: &Arc<Connection>) {
+    pub(crate) fn add(&self, number: u64, connection: &Arc<T>) {
         self.connections.lock().insert(number, Arc::downgrade(connection));
         self.appeared.notify_all();
     }
@@ -48,7 +57,7 @@ impl Registry {
     }
 
     /// All connections, to be looked at without the lock.
-    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
+    pub(crate) fn all(&self) -> Vec<Arc<T>> {
         self.connections.lock().values().filter_map(Weak::upgrade).collect()
     }
 

@@ -51,7 +51,7 @@ pub fn connection(input: &[u8]) {
     let server = &servers()[setup.server()];
     let received = exchange(server, session, setup);
     check(session, setup, &received);
-    assert!(server.context.connections.wait_until_empty(Instant::now() + PATIENCE), "the server keeps the connection");
+    assert!(server.connections.wait_until_empty(Instant::now() + PATIENCE), "the server keeps the connection");
     let counters = server.context.metrics.snapshot();
     assert_eq!((counters.active_requests, counters.open_connections), (0, 0));
 }
@@ -87,7 +87,7 @@ struct Received {
 
 fn exchange(server: &Arc<State>, session: &[u8], setup: Setup) -> Received {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
-    let connection = Connection::new(&server.context, Socket::Unix(ours), false);
+    let connection = Connection::new(&server.context, &server.connections, Socket::Unix(ours), false);
     read_on_a_thread(server, Reader::new(server, connection));
     peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     peer.set_write_timeout(Some(PATIENCE)).expect("a time-out");

@@ -180,7 +180,10 @@ fn params_over_a_limit_end_the_request_and_free_their_bytes() {
     );
     assert_eq!(bench.act(content(2, Stream::Params, &[0; 10])), Action::Nothing);
     assert_eq!(bench.act(content(3, Stream::Params, &[0; 6])), Action::Refuse(refused(3, Refusal::Overloaded, true)));
-    assert_eq!(bench.act(content(2, Stream::Params, &[0; 1])), Action::Refuse(refused(2, Refusal::ParamsTooLarge, false)));
+    assert_eq!(
+        bench.act(content(2, Stream::Params, &[0; 1])),
+        Action::Refuse(refused(2, Refusal::ParamsTooLarge, false))
+    );
     assert_eq!((bench.demux.len(), bench.demux.params_len), (0, 0));
 }
 

@@ -16,6 +16,8 @@ mod spool;
 mod state;
 
 pub(crate) use buffers::{give_back, take_large_buffer, LARGE_BUFFER_LEN};
+#[cfg(all(loom, test))]
+pub(crate) use pipe::Pipe;
 pub(crate) use pipe::{End, PipeLimits, Pushed};
 pub(crate) use signal::Cancel;
 pub use signal::CancelReason;

@@ -115,7 +115,10 @@ impl Accept {
             Ok(false) => return warn!("a connection from a peer that is not allowed; closed"),
             Err(error) => return warn!("a connection from a peer that cannot be told; closed: {error}"),
         }
-        lobby.admit(&self.state, Connection::new(&self.state.context, socket, admission == Admission::Refuse));
+        lobby.admit(
+            &self.state,
+            Connection::new(&self.state.context, &self.state.connections, socket, admission == Admission::Refuse),
+        );
     }
 }
 

@@ -28,7 +28,7 @@ const LONGEST_TICK: Duration = Duration::from_secs(1);
 
 /// The life of the clock's thread.
 pub(crate) fn run(state: &State) {
-    let connections = &state.context.connections;
+    let connections = &state.connections;
     let tick = tick(&state.context.settings);
     let mut trimmed = Instant::now();
     while !state.is_stopped() {

@@ -29,6 +29,8 @@ mod worker;
 pub(crate) use accept::Accept;
 pub(crate) use clock::cancel;
 pub(crate) use clock::run as run_clock;
+#[cfg(all(loom, test))]
+pub(crate) use pool::{Job, Pool, PoolLimits};
 pub(crate) use reader::Reader;
 pub(crate) use serve::read_on_a_thread;
 pub(crate) use state::State;

@@ -5,12 +5,13 @@
 //! machine with one free core and as many as can run on a larger one, and the thread that slept last, whose caches are
 //! warm, goes first. (Rows `kept`: a plain channel wakes the one that slept longest, and one for every job.)
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::error;
 
-use crate::sync::{current, park, start_thread, unbounded, Thread};
-use crate::sync::{Arc, AtomicIsize, AtomicU8, Condvar, Mutex, Ordering, Receiver, Sender};
+use crate::sync::{start_thread, unbounded, Parker};
+use crate::sync::{AtomicIsize, AtomicU8, Condvar, Mutex, Ordering, Receiver, Sender};
 
 /// How often threads without work are let go. Starting one costs more than most requests.
 pub(crate) const TRIM_TIME: Duration = Duration::from_secs(10);
@@ -74,7 +75,7 @@ struct Threads {
 /// A thread that waits to be woken. It waits without a time-out: a timer would have to be set and cancelled for every
 /// job on a quiet machine, which costs more than the job's way through the channel.
 struct Sleeper {
-    thread: Thread,
+    parker: Parker,
     call: AtomicU8,
 }
 
@@ -187,7 +188,7 @@ impl<J: Job> PoolState<J> {
 
     /// The life of a thread.
     fn work(self: Arc<Self>) {
-        let me = Arc::new(Sleeper { thread: current(), call: AtomicU8::new(0) });
+        let me = Arc::new(Sleeper { parker: Parker::new(), call: AtomicU8::new(0) });
         let mut rest = Rest::Woken;
         while rest != Rest::Over {
             let mut job = self.receiver.try_recv().ok();
@@ -296,15 +297,15 @@ enum Rest {
 
 impl Sleeper {
     fn wake(&self, call: u8) {
-        self.call.store(call, Ordering::Release);
-        self.thread.unpark();
+        self.call.swap(call, Ordering::AcqRel);
+        self.parker.unpark();
     }
 
     /// Why it was woken.
     fn sleep(&self) -> u8 {
         loop {
             match self.call.swap(0, Ordering::Acquire) {
-                0 => park(),
+                0 => self.parker.park(),
                 call => return call,
             }
         }

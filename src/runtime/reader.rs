@@ -32,12 +32,9 @@ use crate::protocol::{
 };
 use crate::request::{give_back, take_large_buffer, Cancel, End, Pushed, RequestState, LARGE_BUFFER_LEN};
 
-/// The buffer of a connection while no body is under way: a request of usual size fits, and an idle connection holds no
-/// more than this.
+/// The buffer of a connection while little comes: a request of usual size fits, and an idle connection holds no more than
+/// this. (Row `idle`.)
 const SMALL_BUFFER_LEN: usize = 2 << 10;
-
-/// The buffer of one on which more has come before, such as many requests at once.
-const MEDIUM_BUFFER_LEN: usize = 16 << 10;
 
 /// How much is drained in any case behind the last answer. A body that was refused is larger than `max_body` by its
 /// nature, and a reset while it is still coming could cost the web server the answer.
@@ -50,8 +47,6 @@ pub(crate) struct Reader {
     decoder: Decoder,
     values: ValuesQuery,
     n_drained: u64,
-    /// How long the buffer is while no body is under way.
-    buffer_len: usize,
     /// Requests whose PARAMS are complete and that no worker was told of.
     started: Vec<Started<Arc<RequestState>>>,
     /// An input whose handler waits for content and was not told of some.
@@ -76,7 +71,6 @@ impl Reader {
             decoder: Decoder::new(),
             values: ValuesQuery::default(),
             n_drained: 0,
-            buffer_len: SMALL_BUFFER_LEN,
             started: Vec::new(),
             unseen: None,
         })
@@ -124,7 +118,7 @@ impl Reader {
     }
 
     fn read_until_stop(&mut self) -> Stop {
-        let mut buffer = Vec::with_capacity(self.buffer_len);
+        let mut buffer = Vec::with_capacity(SMALL_BUFFER_LEN);
         loop {
             buffer.clear();
             match self.read_some(&mut buffer) {
@@ -161,10 +155,9 @@ impl Reader {
     fn resize(&mut self, buffer: &mut Vec<u8>) {
         let is_small = buffer.capacity() < LARGE_BUFFER_LEN;
         if is_small && buffer.len() == buffer.capacity() {
-            self.buffer_len = MEDIUM_BUFFER_LEN;
             *buffer = take_large_buffer();
         } else if !is_small && !self.connection.with_requests(|requests| requests.awaits_input()) {
-            give_back(std::mem::replace(buffer, Vec::with_capacity(self.buffer_len)));
+            give_back(std::mem::replace(buffer, Vec::with_capacity(SMALL_BUFFER_LEN)));
         }
     }
 

@@ -9,7 +9,7 @@ use log::warn;
 use super::flush;
 use super::jobs::{ConnectionJob, Work};
 use super::pool::{Pool, PoolLimits};
-use crate::connection::{Connection, Context, Unsent};
+use crate::connection::{Connection, Context, Registry, Unsent};
 use crate::handler::Handlers;
 use crate::metrics::{Gauges, Metrics, Snapshot};
 use crate::protocol::{Completed, RequestKey};
@@ -27,6 +27,7 @@ const REFUSED_CONNECTIONS: usize = 32;
 
 pub(crate) struct State {
     pub(crate) context: Arc<Context>,
+    pub(crate) connections: Arc<Registry<Connection>>,
     pub(crate) workers: Pool<Work>,
     pub(super) readers: Pool<ConnectionJob>,
     stopped: AtomicBool,
@@ -41,6 +42,7 @@ impl State {
         let readers = PoolLimits { threads: connections.saturating_mul(2), stack_len: READER_STACK_LEN };
         let state = Arc::new(State {
             context: Arc::new(Context::new(settings, handlers, metrics)),
+            connections: Arc::default(),
             workers: Pool::new("fcgi-worker", workers),
             readers: Pool::new("fcgi-reader", readers),
             stopped: AtomicBool::new(false),
@@ -53,7 +55,7 @@ impl State {
     /// What to do with one more connection.
     pub(crate) fn admission(&self) -> Admission {
         let max_connections = self.context.settings.max_connections;
-        match self.context.connections.len() {
+        match self.connections.len() {
             n if n < max_connections => Admission::Serve,
             n if n < max_connections.saturating_add(REFUSED_CONNECTIONS) => Admission::Refuse,
             _ => Admission::Wait,
@@ -98,7 +100,7 @@ impl State {
     /// `deadline` are left behind.
     pub(crate) fn stop(&self, deadline: Instant) {
         self.stopped.store(true, Ordering::Release);
-        self.context.connections.wake();
+        self.connections.wake();
         self.workers.stop();
         self.readers.stop();
         let ended = self.workers.wait_until_ended(deadline) && self.readers.wait_until_ended(deadline);
@@ -124,7 +126,7 @@ impl Gauges for State {
         let now = Instant::now();
         snapshot.uptime = now.saturating_duration_since(self.context.started());
         snapshot.idle_workers = (self.workers.n_threads() as u64).saturating_sub(snapshot.busy_workers);
-        let running = self.context.connections.all().into_iter().flat_map(|connection| {
+        let running = self.connections.all().into_iter().flat_map(|connection| {
             let number = connection.number();
             connection.active().into_iter().map(move |(_, request)| (number, request))
         });

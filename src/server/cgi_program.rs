@@ -33,7 +33,7 @@ pub(crate) fn is_cgi() -> bool {
 pub(crate) fn answer(state: &Arc<State>) -> Result<u32> {
     let failed = |error| Error::io("cannot answer as a CGI program", error);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    let connection = Connection::new(&state.context, Socket::Unix(ours), false);
+    let connection = Connection::new(&state.context, &state.connections, Socket::Unix(ours), false);
     read_on_a_thread(state, Reader::new(state, connection));
     let request = theirs.try_clone().map_err(failed)?;
     spawn_thread("fcgi-stdin", move || send_request(&request))?;

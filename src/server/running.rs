@@ -105,7 +105,7 @@ impl Running {
 
 /// Lets active requests finish within the grace period; how many did not.
 fn drain(state: &State) -> u64 {
-    let connections = &state.context.connections;
+    let connections = &state.connections;
     let mut n_cut_off = 0;
     if !wait_until_answered(state, state.context.settings.shutdown_grace) {
         let open = connections.all();
@@ -127,7 +127,7 @@ fn wait_until_answered(state: &State, time: Duration) -> bool {
     // What is too far away for a clock never comes.
     let deadline = begun.checked_add(time);
     loop {
-        let (now, connections) = (Instant::now(), state.context.connections.all());
+        let (now, connections) = (Instant::now(), state.connections.all());
         if now >= begun + SILENT_TIME {
             let close = |connection| state.carry_on(Connection::close_if_silent_since(connection, now - SILENT_TIME));
             connections.iter().for_each(close);
@@ -140,7 +140,7 @@ fn wait_until_answered(state: &State, time: Duration) -> bool {
             return false;
         }
         let tick = now + DRAIN_TICK;
-        state.context.connections.wait_until_empty(deadline.map_or(tick, |deadline| deadline.min(tick)));
+        state.connections.wait_until_empty(deadline.map_or(tick, |deadline| deadline.min(tick)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests of the pool: no job is lost, no thread too many, whoever is woken when.
 
 use super::*;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, Receiver};
 use std::thread;
 
 const LIMITS: PoolLimits = PoolLimits { threads: 3, stack_len: 64 << 10 };
