@@ -5,9 +5,9 @@ use std::{fmt, io};
 
 /// Why a server could not start or go on.
 ///
-/// It is opaque so that new causes break nobody; the cause is in [`source`](std::error::Error::source), and the
-/// message says what to do about it.
-#[derive(Debug)]
+/// It is opaque so that new causes break nobody. Its text (`Display`) is one sentence about what failed and what to do,
+/// without the cause, which is its [`source`](std::error::Error::source); `Debug` is that sentence with all causes, which is
+/// what a program prints whose `main` returns it.
 pub struct Error {
     context: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -28,10 +28,20 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Some(source) => write!(f, "{}: {source}", self.context),
-            None => f.write_str(&self.context),
+        f.write_str(&self.context)
+    }
+}
+
+/// The message with its causes: what a program prints whose `main` returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.context)?;
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
         }
+        Ok(())
     }
 }
 
@@ -135,9 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_ends_with_its_cause() {
-        let error = Error::io("cannot listen on x", io::Error::new(io::ErrorKind::Other, "cause"));
-        assert_eq!((error.to_string().as_str(), error.source().is_some()), ("cannot listen on x: cause", true));
-        assert_eq!(Error::new("no socket").to_string(), "no socket");
+    fn a_message_is_one_sentence_and_its_debug_form_has_the_causes() {
+        let cause = io::Error::new(io::ErrorKind::Other, io::Error::from(BodyError::Truncated));
+        let error = Error::io("cannot listen on x", cause);
+        assert_eq!(error.to_string(), "cannot listen on x");
+        assert_eq!(format!("{error:?}"), "cannot listen on x: the body is shorter than announced");
+        assert_eq!(format!("{:?}", Error::new("no socket")), "no socket");
     }
 }

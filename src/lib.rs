@@ -41,8 +41,8 @@ pub use server::{Report, Running, Server, Shutdown};
 /// Serves the Responder role on the socket that this process was given, with the default limits, or answers the one
 /// request that a web server runs it for as a plain CGI program.
 ///
-/// It is for programs that are nothing but a FastCGI server: with the feature `signals` it shuts down gracefully on
-/// SIGTERM, SIGINT and SIGUSR1, and then returns.
+/// It returns only with an error: a signal ends the process at once, whatever features are on. For a graceful shutdown
+/// use [`Server::serve_inherited`] with `shutdown_on_signals` (feature `signals`).
 ///
 /// # Errors
 /// See [`Server::serve_inherited`].
@@ -51,8 +51,5 @@ where
     F: Fn(http::Request<Body>) -> R + Send + Sync + 'static,
     R: IntoResponse,
 {
-    let server = Server::new().responder(handler);
-    #[cfg(feature = "signals")]
-    let server = server.shutdown_on_signals();
-    server.serve_inherited().map(drop)
+    Server::new().responder(handler).serve_inherited().map(drop)
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{sockopt, AddressFamily};
 
 use super::socket::Socket;
-use super::unix_socket::{self, Permissions};
+use super::unix_socket::{self, Permissions, SocketFile};
 use crate::error::{Error, Result};
 
 /// A socket on which web servers connect.
@@ -34,8 +34,8 @@ use crate::error::{Error, Result};
 pub struct Listener {
     kind: Kind,
     address: Address,
-    /// A socket file of our own, removed with the listener.
-    _file: Option<unix_socket::SocketFile>,
+    /// A socket file of our own.
+    file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
@@ -74,8 +74,8 @@ impl UnixBinding {
         self
     }
 
-    /// Listens there; see [`Listener::bind`] for what happens to a file at the path. While the socket is made, the
-    /// umask of the process is 0177 for a moment.
+    /// Listens there; see [`Listener::bind`] for what happens to a file at the path. A socket with permissions of its own
+    /// is made in a directory that is there for that moment, beside the path, and the umask of the process stays as it is.
     ///
     /// # Errors
     /// The path is in use, too long for a socket, or may not be used by this process; or the permissions cannot be
@@ -84,7 +84,8 @@ impl UnixBinding {
         let context = format!("cannot listen on unix:{}", self.path.display());
         let (listener, file) =
             unix_socket::bind(self.path, self.permissions).map_err(|error| Error::io(context, error))?;
-        Ok(Listener { _file: Some(file), ..Listener::from(listener) })
+        let address = Address { text: format!("unix:{}", file.path().display()) };
+        Ok(Listener { kind: Kind::Unix(listener), address, file: Some(file) })
     }
 }
 
@@ -107,7 +108,7 @@ impl Listener {
         match address.strip_prefix("unix:") {
             Some(path) => Listener::unix(path).bind(),
             None if !address.contains(':') => {
-                Err(Error::new(format!("cannot listen on {address}: an address is unix:/path or host:port")))
+                Err(Error::new(format!("cannot listen on {address}: expected unix:/path or host:port")))
             }
             None => {
                 let bound = TcpListener::bind(address);
@@ -169,6 +170,12 @@ impl Listener {
         }
     }
 
+    /// Removes the file of a socket that this process has made: who comes from now on finds none, or a successor's. The
+    /// connections that came before can still be taken.
+    pub(crate) fn remove_file(&self) {
+        self.file.iter().for_each(SocketFile::remove);
+    }
+
     /// Whoever waits for connections must be able to stop, and processes that share the socket take each other's:
     /// accepting must not block.
     pub(crate) fn prepare(&self) -> io::Result<()> {
@@ -225,6 +232,13 @@ fn blocking_on_bsd(stream: &std::os::unix::net::UnixStream) -> io::Result<()> {
     }
 }
 
+/// The file goes before the socket is closed: see [`SocketFile::remove`].
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.remove_file();
+    }
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.kind {
@@ -237,7 +251,7 @@ impl AsFd for Listener {
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Listener {
         let text = listener.local_addr().map_or_else(|_| "tcp".to_owned(), |address| address.to_string());
-        Listener { kind: Kind::Tcp(listener), address: Address { text }, _file: None }
+        Listener { kind: Kind::Tcp(listener), address: Address { text }, file: None }
     }
 }
 
@@ -246,7 +260,7 @@ impl From<UnixListener> for Listener {
         let address = listener.local_addr().ok();
         let path = address.as_ref().and_then(|address| address.as_pathname());
         let text = path.map_or_else(|| "unix:".to_owned(), |path| format!("unix:{}", path.display()));
-        Listener { kind: Kind::Unix(listener), address: Address { text }, _file: None }
+        Listener { kind: Kind::Unix(listener), address: Address { text }, file: None }
     }
 }
 
@@ -273,7 +287,7 @@ mod tests {
     #[test]
     fn an_address_that_cannot_be_used_is_named_in_the_error() {
         for address in ["nonsense", "unix:/no/such/directory/socket", "256.0.0.1:1"] {
-            let error = Listener::bind(address).expect_err("no such address").to_string();
+            let error = format!("{:?}", Listener::bind(address).expect_err("no such address"));
             assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
         }
     }

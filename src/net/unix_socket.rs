@@ -1,17 +1,27 @@
 //! Unix sockets that this process makes: never at the expense of another's, and not left behind.
+//!
+//! Processes of this crate that make or remove a socket file do that one after the other: each holds a lock on the
+//! directory meanwhile. So of two that find one stale path one gets it, and who removes its own file at its end cannot meet
+//! that of a successor.
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
-use rustix::fs::{chown, Gid, Mode, Uid};
+use rustix::fs::{chown, flock, open, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::{ioctl_fionbio, Errno};
 use rustix::net::{connect, socket, AddressFamily, SocketAddrUnix, SocketType};
-use rustix::process::umask;
 
-/// Removes the socket file when it is dropped, if it is still the one that was made.
+/// How often, and after what pause, a lock is tried that another process holds. Each holds it for a moment.
+const LOCK_TRIES: usize = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// A socket file that this process has made.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -28,23 +38,39 @@ pub(crate) struct Permissions {
 
 /// Listens at `path`. A stale socket there is replaced.
 pub(crate) fn bind(path: PathBuf, permissions: Permissions) -> io::Result<(UnixListener, SocketFile)> {
+    // A path that is too long for a socket is an error before anything is made.
+    SocketAddrUnix::new(&path)?;
+    let _lock = lock_directory(&path);
     remove_stale(&path)?;
-    let listener = permissions.bind(&path)?;
+    let listener = match permissions.are_usual() {
+        true => UnixListener::bind(&path)?,
+        false => permissions.bind(&path)?,
+    };
     let file = SocketFile { inode: inode(&path)?, path };
-    permissions.apply(&file.path)?;
     Ok((listener, file))
 }
 
 impl Permissions {
-    /// Until all is as it should be nobody else can connect: connecting takes the right to write.
+    fn are_usual(self) -> bool {
+        self.mode.is_none() && self.owner.is_none() && self.group.is_none()
+    }
+
+    /// Makes the socket where nobody else can reach it, in a directory of its own, and puts it in its place when all is as
+    /// it should be. The umask decides the mode that was not told, and is not touched: it belongs to the whole process.
     fn bind(self, path: &Path) -> io::Result<UnixListener> {
-        if self.mode.is_none() && self.owner.is_none() && self.group.is_none() {
-            return UnixListener::bind(path);
+        let private = tempfile::Builder::new().prefix(".").tempdir_in(directory(path))?;
+        let made = private.path().join("s");
+        let listener = bind_in(private.path(), &made)?;
+        self.apply(&made)?;
+        match fs::hard_link(&made, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"))
+            }
+            // Some file systems have no hard links.
+            Err(_) => fs::rename(&made, path)?,
+            Ok(()) => {}
         }
-        let before = umask(Mode::from_raw_mode(0o177));
-        let bound = UnixListener::bind(path);
-        umask(before);
-        bound
+        Ok(listener)
     }
 
     fn apply(self, path: &Path) -> io::Result<()> {
@@ -55,6 +81,37 @@ impl Permissions {
             Some(mode) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
             None => Ok(()),
         }
+    }
+}
+
+/// Where the path of a socket in a private directory would be too long for a socket, Linux has a shorter one.
+fn bind_in(private: &Path, made: &Path) -> io::Result<UnixListener> {
+    use std::os::fd::AsRawFd;
+    if SocketAddrUnix::new(made).is_ok() {
+        return UnixListener::bind(made);
+    }
+    let opened = open(private, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    UnixListener::bind(format!("/proc/self/fd/{}/s", opened.as_raw_fd()))
+}
+
+/// Waits for other processes that are making or removing a socket file in the same directory. Where that cannot be had,
+/// as in a directory that cannot be read, it goes without.
+fn lock_directory(path: &Path) -> Option<OwnedFd> {
+    let directory = open(directory(path), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -88,8 +145,15 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
+impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the file if it still is the one that was made. The socket must still be open: until it is closed no other
+    /// file can have its number.
+    pub(crate) fn remove(&self) {
+        let _lock = lock_directory(&self.path);
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
             // Whether it can be removed or not: this process is done with it.
             let _: io::Result<()> = fs::remove_file(&self.path);
@@ -110,7 +174,8 @@ mod tests {
         assert!(path.exists(), "stale");
         let (listener, file) = bind(path.clone(), Permissions::default()).expect("replaced");
         assert!(UnixStream::connect(&path).is_ok());
-        drop((listener, file));
+        file.remove();
+        drop(listener);
         assert!(!path.exists());
     }
 
@@ -122,21 +187,102 @@ mod tests {
             let permissions = Permissions { mode: Some(mode), ..Permissions::default() };
             let bound = bind(path.clone(), permissions).expect("bound");
             assert_eq!(fs::metadata(&path).expect("a file").mode() & 0o777, mode);
-            drop(bound);
+            bound.1.remove();
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing is left behind");
+    }
+
+    /// The mode of a socket that is made without any, at a path of its own.
+    fn usual_mode(dir: &Path) -> u32 {
+        let (_listener, file) = bind(dir.join("usual"), Permissions::default()).expect("bound");
+        let mode = fs::metadata(&file.path).expect("a file").mode();
+        file.remove();
+        mode
+    }
+
+    #[test]
+    fn a_group_without_a_mode_gets_what_the_umask_leaves_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("socket");
+        let gid = rustix::process::getgid().as_raw();
+        let permissions = Permissions { group: Some(gid), ..Permissions::default() };
+        let (_listener, file) = bind(path.clone(), permissions).expect("bound");
+        let metadata = fs::metadata(&path).expect("a file");
+        assert_eq!((metadata.mode(), metadata.gid()), (usual_mode(dir.path()), gid));
+        assert!(UnixStream::connect(&path).is_ok());
+        file.remove();
+    }
+
+    #[test]
+    fn threads_that_bind_at_once_leave_the_umask_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let before = usual_mode(dir.path());
+        thread::scope(|scope| {
+            for n in 0..4 {
+                let dir = dir.path();
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        let permissions = Permissions { mode: Some(0o600), ..Permissions::default() };
+                        let (_listener, file) = bind(dir.join(n.to_string()), permissions).expect("bound");
+                        file.remove();
+                    }
+                });
+            }
+        });
+        assert_eq!(usual_mode(dir.path()), before);
+    }
+
+    #[test]
+    fn of_those_who_find_one_stale_path_one_gets_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("socket");
+        let modes = [None, Some(0o660)];
+        for round in 0..100 {
+            drop(UnixListener::bind(&path).expect("a stale one"));
+            let starters: Vec<_> = thread::scope(|scope| {
+                let start = |n: usize| bind(path.clone(), Permissions { mode: modes[n % 2], ..Permissions::default() });
+                let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || start(n))).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+            assert_eq!(starters.iter().filter(|started| started.is_ok()).count(), 1, "round {round}");
+            assert!(starters.iter().filter_map(|started| started.as_ref().err()).all(in_use));
+            assert!(UnixStream::connect(&path).is_ok());
+            starters.into_iter().flatten().for_each(|(_listener, file)| file.remove());
         }
     }
 
     #[test]
-    fn a_socket_without_its_permissions_is_not_made_reachable() {
+    fn a_predecessor_that_ends_late_does_not_take_its_successor_along() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
-        // Nobody may give a file to this user: it is the one number that means "none".
-        let permissions = Permissions { owner: Some(u32::MAX - 1), mode: Some(0o666), group: None };
-        if let Ok((_listener, _file)) = bind(path.clone(), permissions) {
-            assert_eq!(fs::metadata(&path).expect("a file").uid(), u32::MAX - 1, "root may");
-        } else {
-            assert!(!path.exists());
+        let mut old = bind(path.clone(), Permissions::default()).expect("bound");
+        for _ in 0..200 {
+            fs::remove_file(&path).expect("somebody removes it");
+            let new = bind(path.clone(), Permissions::default()).expect("bound");
+            let (listener, file) = old;
+            file.remove();
+            drop(listener);
+            assert!(UnixStream::connect(&path).is_ok());
+            old = new;
         }
+        old.1.remove();
+    }
+
+    #[test]
+    fn a_path_that_leaves_no_room_for_a_private_directory_can_be_used() {
+        if !cfg!(target_os = "linux") {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let filler = "d".repeat(103 - dir.path().as_os_str().len());
+        let deep = dir.path().join(&filler);
+        fs::create_dir(&deep).expect("a directory");
+        let path = deep.join("s");
+        let permissions = Permissions { mode: Some(0o600), ..Permissions::default() };
+        let (_listener, file) = bind(path.clone(), permissions).expect("bound");
+        assert!(UnixStream::connect(&path).is_ok());
+        file.remove();
     }
 
     #[test]
@@ -181,17 +327,6 @@ mod tests {
         while try_connect(&path).is_ok() {}
         let error = bind(path.clone(), Permissions::default()).map(drop).expect_err("live");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(path.exists());
-    }
-
-    #[test]
-    fn a_socket_that_another_process_made_since_is_not_removed() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("socket");
-        let (listener, file) = bind(path.clone(), Permissions::default()).expect("bound");
-        fs::remove_file(&path).expect("removed");
-        let _other = UnixListener::bind(&path).expect("bound");
-        drop((listener, file));
         assert!(path.exists());
     }
 }

@@ -50,6 +50,7 @@ impl Accept {
             let _: io::Result<()> = wait_for_wake(&self.woken, ACCEPT_PAUSE);
         }
         let (state, address) = (self.state.clone(), self.listener.address().clone());
+        self.listener.remove_file();
         self.take_backlog(&mut lobby);
         // Nothing may come between the last look into the backlog and the end of the socket.
         drop(self);

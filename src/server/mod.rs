@@ -37,6 +37,9 @@ use crate::settings::Settings;
 /// ```
 ///
 /// A role without a handler is refused. All limits have defaults that suit a small machine behind one web server.
+///
+/// Times are looked at now and then, so that what is late is noticed within a quarter of the shortest time or a second, and
+/// not before 5 ms. A time of zero is over at once, `Duration::MAX` never.
 #[derive(Default)]
 pub struct Server {
     handlers: Handlers,
@@ -135,7 +138,8 @@ impl Server {
     }
 
     /// How many bytes of a body are kept in memory for a handler that is slow to read; 256 KiB by default. The rest
-    /// goes to an unlinked file in the directory for temporary files.
+    /// goes to an unlinked file in the directory for temporary files: nobody waits for the handler, so that an abort and
+    /// a lost connection are seen at any time.
     pub fn body_buffer(mut self, bytes: usize) -> Server {
         self.settings.body_buffer = bytes;
         self
@@ -163,15 +167,17 @@ impl Server {
         self
     }
 
-    /// How long one write may wait for a web server that does not read; 60 seconds by default. Then the connection
-    /// is closed.
+    /// How long a web server may take nothing of what it is sent; 60 seconds by default. Then the connection is closed.
+    /// One that takes a little all the time is not late, however long the whole takes. What it takes is seen in steps of
+    /// what the kernel frees at once, which over a Unix socket is a write of up to some 30 KiB.
     pub fn write_timeout(mut self, time: Duration) -> Server {
         self.settings.write_timeout = time;
         self
     }
 
     /// How long a connection is kept without a request; 120 seconds by default, more than the 60 after which nginx
-    /// gives one up, so that it is not closed just when a request is under way.
+    /// gives one up, so that it is not closed just when a request is under way. `Duration::MAX` keeps it for good; zero
+    /// closes it as soon as it is noticed, which may be before its first request.
     pub fn idle_timeout(mut self, time: Duration) -> Server {
         self.settings.idle_timeout = time;
         self
