@@ -137,8 +137,13 @@ impl<'a> Answer<'a> {
         self.sent(sent)
     }
 
-    /// Why some of it could not be sent.
-    pub(super) fn failed(&self) -> Option<BodyError> {
+    /// Why it must not pass for a whole, now that its body has come to its end. A body without a length that ends after
+    /// its request was cancelled may have ended for that.
+    pub(super) fn failure(&mut self) -> Option<BodyError> {
+        if self.progress == Progress::Sent && !self.is_complete() {
+            // What it finds it keeps.
+            let _: io::Result<()> = self.check();
+        }
         self.failed
     }
 
@@ -215,7 +220,7 @@ impl<'a> Answer<'a> {
         if sent.is_err() {
             self.failed = Some(BodyError::Disconnected);
         }
-        self.check()
+        self.check_unfailed()
     }
 
     /// The part of `content` that belongs to the body.

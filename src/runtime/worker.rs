@@ -56,7 +56,11 @@ impl Job for Work {
         let running = Running { request: &request, _permit: connection.context.permits.of(claim) };
         let turn = Turn { connection: &connection, request: &request, key, role, me: WorkerThread(()) };
         // What a handler may do is guarded closer by. This is for the rest.
-        if guard(|| Ok(turn.run(params, running))).is_err() {
+        let end = || {
+            turn.run(params, running);
+            Ok(())
+        };
+        if guard(end).is_err() {
             error!("connection {}: a panic behind request {}; closed", connection.number(), key.id);
             connection.shut();
             if connection.complete(key).is_some() {
@@ -204,7 +208,7 @@ impl Turn<'_> {
         if answer.is_long() {
             warn!("{}: the body is longer than its Content-Length; cut off", self.describe());
         }
-        match (written, answer.failed()) {
+        match (written, answer.failure()) {
             // Whatever the handler makes of a failed write: what follows it is missing.
             (Ok(()), Some(error)) => Err(Some(Failure::of_body(error))),
             (Ok(()), None) if answer.is_short() => {
@@ -287,7 +291,11 @@ impl Turn<'_> {
 
     /// Drops what the handler made, which is the users' code.
     fn dispose<T>(&self, made_by_handler: T) {
-        if let Err(failure) = guard(|| Ok(drop(made_by_handler))) {
+        let dispose = || {
+            drop(made_by_handler);
+            Ok(())
+        };
+        if let Err(failure) = guard(dispose) {
             warn!("{}: a part of the handler's answer, when it was dropped: {failure}", self.describe());
         }
     }

@@ -11,6 +11,7 @@ mod front_ends;
 mod gateway;
 mod http;
 mod launchers;
+mod laws;
 mod limits;
 mod metrics;
 mod model;

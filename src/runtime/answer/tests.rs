@@ -120,7 +120,7 @@ fn what_goes_beyond_the_length_is_an_error_and_what_lacks_is_known() {
             assert_eq!(answer.write(late).map_err(|error| error.kind()), Err(io::ErrorKind::WriteZero));
         }
         answer.write(b"").expect("nothing is no error");
-        assert!(!answer.is_short() && answer.failed().is_none(), "the answer is whole");
+        assert!(!answer.is_short() && answer.failure().is_none(), "the answer is whole");
         answer.flush().expect("flushed");
     });
     assert!(stdout(&fixture.sent()).0.ends_with(b"\r\n\r\nabcd"));
@@ -171,7 +171,7 @@ fn after_the_first_failure_every_write_fails_alike() {
             for error in [first, write, direct, flush] {
                 assert_eq!(BodyError::of(&error), Some(expected));
             }
-            assert_eq!(answer.failed(), Some(expected));
+            assert_eq!(answer.failure(), Some(expected));
         });
         assert!(fixture.sent().is_empty());
     }
@@ -188,4 +188,21 @@ fn a_small_write_learns_of_the_cancellation_at_once() {
         let error = Write::write(&mut answer, b"x").expect_err("lost");
         assert_eq!(BodyError::of(&error), Some(BodyError::Disconnected));
     });
+}
+
+#[test]
+fn a_body_that_ends_after_the_cancellation_is_whole_only_if_its_length_says_so() {
+    for (len, sends, expected) in [(None, true, Some(BodyError::TimedOut)), (Some(1), true, None), (None, false, None)]
+    {
+        let fixture = Fixture::new();
+        fixture.with(|mut answer| {
+            head(&mut answer, len);
+            answer.write(b"x").expect("collected");
+            if sends {
+                answer.flush().expect("sent");
+            }
+            fixture.request.cancel(Cancel::Deadline);
+            assert_eq!(answer.failure(), expected, "{len:?} {sends}");
+        });
+    }
 }
