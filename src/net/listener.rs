@@ -232,7 +232,7 @@ fn blocking_on_bsd(stream: &std::os::unix::net::UnixStream) -> io::Result<()> {
     }
 }
 
-/// The file goes before the socket is closed: see [`SocketFile::remove`].
+// The file goes before the socket is closed: see `SocketFile::remove`.
 impl Drop for Listener {
     fn drop(&mut self) {
         self.remove_file();
