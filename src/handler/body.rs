@@ -104,11 +104,12 @@ impl Input {
         Ok(&self.chunk[self.consumed..])
     }
 
-    /// What a handler leaves behind can read nothing more, not even what it has already.
+    /// What a handler leaves behind can read nothing more, nor can who was told that the request is cancelled: not even what
+    /// it has already.
     fn check_alive(&self) -> io::Result<()> {
         match &self.source {
-            Some(source) if source.request.is_over() => Err(BodyError::Finished.into()),
-            _ => Ok(()),
+            Some(source) => Ok(source.request.check_readable()?),
+            None => Ok(()),
         }
     }
 

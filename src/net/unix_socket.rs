@@ -39,7 +39,9 @@ pub(crate) struct Permissions {
 /// Listens at `path`. A stale socket there is replaced.
 pub(crate) fn bind(path: PathBuf, permissions: Permissions) -> io::Result<(UnixListener, SocketFile)> {
     // A path that is too long for a socket is an error before anything is made.
-    SocketAddrUnix::new(&path)?;
+    SocketAddrUnix::new(&path).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket: some 100 bytes is the most")
+    })?;
     let _lock = lock_directory(&path);
     remove_stale(&path)?;
     let listener = match permissions.are_usual() {

@@ -136,8 +136,16 @@ impl RequestState {
         self.inputs().for_each(|pipe| pipe.abort(BodyError::Finished));
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
+    /// Whether its input may be read. After the end it may not, nor after a cancellation but that of a lost connection:
+    /// then what has arrived can still be read.
+    pub(crate) fn check_readable(&self) -> Result<(), BodyError> {
+        if self.is_over.load(Ordering::Acquire) {
+            return Err(BodyError::Finished);
+        }
+        match self.stopped() {
+            None | Some(CancelReason::Disconnected) => Ok(()),
+            Some(reason) => Err(reason.body_error()),
+        }
     }
 
     /// The web server stopped in the middle of an input.

@@ -177,9 +177,9 @@ fn a_signal_right_behind_the_first_answer_begins_a_graceful_shutdown() {
         // Whoever connects before the program runs is its first request.
         let mut connection = Connection::open(&format!("unix:{}", path.display()));
         connection.request(1).get("/").closing().send();
-        let program = example("hello");
+        let program = example("shutdown");
         let process = Process::start(tool(program.to_str().unwrap()).stdin(OwnedFd::from(listener)));
-        assert_eq!(connection.answer(1).text(), "hello, world\n");
+        assert_eq!(connection.answer(1).text(), "done\n");
         drop(connection);
         assert_eq!(process.stop().code, Some(0), "a signal killed it");
     }

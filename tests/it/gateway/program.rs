@@ -21,10 +21,10 @@ fn starting(folder: &Path, program: &[&str]) -> Command {
 fn a_program_is_started_with_a_socket_and_ended_with_the_gateway() {
     for name in ["TERM", "INT"] {
         let folder = tempfile::tempdir().expect("a folder");
-        let hello = example("hello");
-        let mut gateway = Process::start(&mut starting(folder.path(), &[hello.to_str().expect("a path in UTF-8")]));
+        let program = example("shutdown");
+        let mut gateway = Process::start(&mut starting(folder.path(), &[program.to_str().expect("a path in UTF-8")]));
         let address = http_address(&gateway.address());
-        assert_eq!(Client::connect(address).get("/").text(), "hello, world\n");
+        assert_eq!(Client::connect(address).get("/").text(), "done\n");
         signal(gateway.pid(), name);
         // It is the program's exit code: without its end there is none.
         assert_eq!(gateway.output().code, Some(0), "SIG{name}");

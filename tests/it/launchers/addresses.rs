@@ -115,10 +115,10 @@ fn an_address_that_cannot_be_had_is_named() {
         ("192.0.2.1:0", "Cannot assign requested address"),
         ("127.0.0.1:99999", "invalid port"),
         ("127.0.0.1:", "invalid port"),
-        ("nonsense", "an address is unix:/path or host:port"),
-        ("", "an address is unix:/path or host:port"),
+        ("nonsense", "expected unix:/path or host:port"),
+        ("", "expected unix:/path or host:port"),
         ("unix:", ""),
-        (&long, "path must be shorter"),
+        (&long, "too long for a socket"),
         (&nowhere, "No such file or directory"),
     ];
     for (address, reason) in rows {
