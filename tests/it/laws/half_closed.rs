@@ -1,6 +1,6 @@
 //! Verifies that the deadline of a request also holds once its peer has closed its sending side.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::mpsc::{self, Sender};
 use std::sync::Mutex;
 use std::thread;
@@ -23,7 +23,7 @@ fn answer(request: &Request<Body>, errors: Sender<Option<BodyError>>) -> SendBod
             let written = out.write_all(b"for ever ").and_then(|()| out.flush());
             match written {
                 Ok(()) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-                Ok(()) => break std::io::ErrorKind::TimedOut.into(),
+                Ok(()) => break io::ErrorKind::TimedOut.into(),
                 Err(error) => break error,
             }
         };

@@ -160,7 +160,7 @@ fn assert_an_ignored_error_stays(row: Row) {
 }
 
 fn assert_ignored_errors_stay(failure: Failure) {
-    for place in [Place::LastWrite, Place::BehindFlush, Place::BeforeHead] {
+    for place in [Place::BeforeHead, Place::BehindFlush, Place::LastWrite] {
         for how in [How::Flush, How::Large] {
             assert_an_ignored_error_stays(Row(failure, place, how));
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use fcgi::http::{Request, Response};
 use fcgi::{Body, BodyError, FilterData, Server};
@@ -112,7 +112,7 @@ fn who_waits_for_an_input_is_woken_when_the_handler_has_returned() {
     let sender = Mutex::new(sender);
     let handler = move |request: Request<Body>| {
         let mut input = request.into_body();
-        let is_reading = std::sync::Arc::new(Barrier::new(2));
+        let is_reading = Arc::new(Barrier::new(2));
         let reading = is_reading.clone();
         let read = begin(move || {
             reading.wait();

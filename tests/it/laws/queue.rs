@@ -1,5 +1,6 @@
 //! Verifies that requests whose clients have gone leave their places in the queue to others.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::mpsc::{self, Sender};
 use std::sync::Mutex;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use fcgi::http::{Request, Response};
 use fcgi::{Body, Server};
 use rustix::net::sockopt::set_socket_linger;
-use std::io::Write;
 
 use super::Site;
 use crate::demo::PATIENCE;
