@@ -35,6 +35,9 @@ const MAX_SESSION_LEN: usize = 8 << 10;
 
 const MAX_BODY: u64 = 2 << 10;
 
+/// A slow peer's bite: far less than the smallest buffer that a kernel has.
+const SLOW_READ_LEN: usize = 300;
+
 /// Whatever a web server sends: the records that come back are well-formed and under ids that it began, each
 /// BEGIN_REQUEST has at most one END_REQUEST and nothing behind it, and the connection ends in bounded time. Where
 /// the session is a good one, every request and every query has its answer.
@@ -73,8 +76,18 @@ impl Setup {
         self.0 >= 0xf8
     }
 
+    /// Bodies have no memory but the spool.
+    fn has_small_buffers(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    /// The peer takes what it is sent a little at a time.
+    fn reads_slowly(self) -> bool {
+        self.0 & 8 != 0
+    }
+
     fn server(self) -> usize {
-        usize::from(self.0 & 3) + if self.stays_open() { 4 } else { 0 }
+        usize::from(self.0 & 7) + if self.stays_open() { 8 } else { 0 }
     }
 }
 
@@ -87,6 +100,10 @@ struct Received {
 
 fn exchange(server: &Arc<State>, session: &[u8], setup: Setup) -> Received {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
+    if setup.reads_slowly() {
+        // The kernel makes of it the least that it allows.
+        rustix::net::sockopt::set_socket_send_buffer_size(&ours, 1).expect("a smaller buffer");
+    }
     let connection = Connection::new(&server.context, &server.connections, Socket::Unix(ours), false);
     read_on_a_thread(server, Reader::new(server, connection));
     peer.set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -97,10 +114,21 @@ fn exchange(server: &Arc<State>, session: &[u8], setup: Setup) -> Received {
         let _: io::Result<()> = peer.shutdown(Shutdown::Write);
     }
     let mut bytes = Vec::new();
-    let read = peer.read_to_end(&mut bytes).map(drop);
+    let read = receive(&mut peer, &mut bytes, if setup.reads_slowly() { SLOW_READ_LEN } else { usize::MAX });
     let hangs = |outcome: &io::Result<()>| outcome.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
     assert!(!hangs(&sent) && !hangs(&read), "the connection hangs");
     Received { bytes, in_peace: sent.is_ok() && read.is_ok() }
+}
+
+/// Reads to the end, at most `most` bytes at a time.
+fn receive(peer: &mut UnixStream, bytes: &mut Vec<u8>, most: usize) -> io::Result<()> {
+    let mut buffer = vec![0; most.min(64 << 10)];
+    loop {
+        match peer.read(&mut buffer)? {
+            0 => return Ok(()),
+            len => bytes.extend_from_slice(&buffer[..len]),
+        }
+    }
 }
 
 fn send(peer: &mut UnixStream, session: &[u8]) -> io::Result<()> {
@@ -168,7 +196,7 @@ fn servers() -> &'static [Arc<State>] {
     static SERVERS: OnceLock<Vec<Arc<State>>> = OnceLock::new();
     SERVERS.get_or_init(|| {
         watch_the_log();
-        [0, 1, 2, 3, 0xf8, 0xf9, 0xfa, 0xfb].into_iter().map(|setup| start(Setup(setup))).collect()
+        (0..8).chain(0xf8..=0xff).map(|setup| start(Setup(setup))).collect()
     })
 }
 
@@ -176,7 +204,7 @@ fn start(setup: Setup) -> Arc<State> {
     let handlers = Handlers {
         responder: Some(handler::responder(respond)),
         authorizer: Some(handler::authorizer(authorize)),
-        filter: setup.multiplexes().then(|| handler::filter(filter)),
+        filter: Some(handler::filter(filter)),
     };
     let server = State::start(settings(setup), handlers, Metrics::default());
     let ticking = server.clone();
@@ -195,7 +223,7 @@ fn settings(setup: Setup) -> Settings {
         max_body: MAX_BODY,
         max_head: 512,
         max_stderr: 64,
-        body_buffer: 256,
+        body_buffer: if setup.has_small_buffers() { 0 } else { 256 },
         read_timeout: deadline,
         write_timeout: NEVER,
         idle_timeout: deadline,

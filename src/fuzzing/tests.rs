@@ -62,10 +62,14 @@ fn params(path: &str) -> Vec<u8> {
 }
 
 fn session() -> Vec<u8> {
+    records().concat()
+}
+
+fn records() -> Vec<Vec<u8>> {
     let role = |role| [0, role, 1, 0, 0, 0, 0, 0];
     let params = |id, path: &str| [record(4, id, &params(path)), record(4, id, b"")].concat();
     let input = |record_type, id| [record(record_type, id, b"body"), record(record_type, id, b"")].concat();
-    let records = [
+    vec![
         record(9, 0, b"\x0e\0FCGI_MAX_CONNS"),
         record(1, 1, &role(1)),
         params(1, "/echo?a=b"),
@@ -83,8 +87,7 @@ fn session() -> Vec<u8> {
         record(1, 5, &role(1)),
         params(5, "/wait"),
         record(2, 5, b""),
-    ];
-    records.concat()
+    ]
 }
 
 #[test]
@@ -117,12 +120,24 @@ fn heads_cannot_be_forged() {
 #[test]
 fn connections_answer_what_can_be_answered_and_end() {
     let (mut random, session) = (Random(5), session());
-    for setup in [0, 1, 2, 3, 0xf8] {
+    for setup in (0..16).chain([0xf8, 0xff]) {
         connection(&[vec![setup], session.clone()].concat());
     }
     for n in 0..N_SESSIONS {
-        let setup = if n % 20 == 0 { 0xf8 } else { 0 } + random.below(4) as u8;
+        let setup = if n % 20 == 0 { 0xf0 } else { 0 } + random.below(16) as u8;
         connection(&[vec![setup], random.mutated(&session)].concat());
+    }
+}
+
+#[test]
+fn an_abort_at_any_point_ends_its_request() {
+    let records = records();
+    for at in 0..=records.len() {
+        for id in 1..=5 {
+            let (before, behind) = records.split_at(at);
+            let session = [before.concat(), record(2, id, b""), behind.concat()].concat();
+            connection(&[vec![(at % 16) as u8], session].concat());
+        }
     }
 }
 
