@@ -15,6 +15,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+mod journal;
 mod metrics;
 #[cfg(all(loom, test))]
 #[path = "../tests/models/mod.rs"]

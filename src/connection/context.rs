@@ -1,10 +1,12 @@
 //! What the connections of one server share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::permits::Permits;
 use crate::handler::Handlers;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::protocol::{Capabilities, Limits, Role};
 use crate::request::{PipeLimits, RequestState};
@@ -14,6 +16,7 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) handlers: Handlers,
     pub(crate) metrics: Metrics,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) limits: Limits,
     pub(crate) capabilities: Capabilities,
     /// Of requests that have a worker or wait for one.
@@ -27,6 +30,7 @@ impl Context {
         Context {
             limits: settings.demux_limits(handlers.roles()),
             capabilities: settings.capabilities(),
+            journal: Arc::default(),
             permits: Permits::new(settings.workers.saturating_add(settings.queue)),
             started: Instant::now(),
             draining: AtomicBool::new(false),

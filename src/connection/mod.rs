@@ -23,8 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, warn};
-
 pub(crate) use self::context::Context;
 #[cfg(all(loom, test))]
 pub(crate) use self::outbox::Outbox;
@@ -36,6 +34,7 @@ pub(crate) use self::registry::Registry;
 #[cfg(all(loom, test))]
 pub(crate) use self::wire::Wire;
 use crate::cgi::refusal_records;
+use crate::journal::note;
 use crate::metrics::Counter;
 use crate::net::Socket;
 use crate::protocol::{
@@ -97,7 +96,7 @@ impl Connection {
         let connection = Arc::new(Connection { number, socket, outbox, requests, context, registry, times });
         connection.context.metrics.count(Counter::ConnectionOpened);
         connection.registry.add(number, &connection);
-        debug!("connection {number}: open");
+        note!(connection.context.journal, Debug, "connection {number}: open");
         connection
     }
 
@@ -180,7 +179,14 @@ impl Connection {
     pub(crate) fn cancel(&self, key: RequestKey, request: &RequestState, cancel: Cancel) {
         if request.cancel(cancel).is_first {
             self.context.metrics.count(cancel.reason());
-            debug!("connection {}: request {} was cancelled: {}", self.number, key.id, cancel.reason());
+            note!(
+                self.context.journal,
+                Debug,
+                "connection {}: request {} was cancelled: {}",
+                self.number,
+                key.id,
+                cancel.reason()
+            );
         }
     }
 }
@@ -203,7 +209,14 @@ impl Connection {
     #[must_use = "what is unsent must be flushed"]
     pub(crate) fn refuse(self: &Arc<Self>, refused: Refused) -> Option<Unsent> {
         Counter::of(refused.refusal()).into_iter().for_each(|counter| self.context.metrics.count(counter));
-        debug!("connection {}: request {} refused: {:?}", self.number, refused.id(), refused.refusal());
+        note!(
+            self.context.journal,
+            Debug,
+            "connection {}: request {} refused: {:?}",
+            self.number,
+            refused.id(),
+            refused.refusal()
+        );
         if refused.close().is_some() {
             self.start_draining();
         }
@@ -236,7 +249,12 @@ impl Connection {
             Ok(n_written) => self.context.metrics.add(Counter::BytesOut, n_written as u64),
             Err(error) => {
                 if error.kind() == io::ErrorKind::TimedOut {
-                    warn!("connection {}: the web server reads nothing; closed", self.number);
+                    note!(
+                        self.context.journal,
+                        Warn,
+                        "connection {}: the web server reads nothing; closed",
+                        self.number
+                    );
                 }
                 self.shut();
                 return Err(error);
@@ -326,7 +344,7 @@ impl Drop for Unsent {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        debug!("connection {}: closed", self.number);
+        note!(self.context.journal, Debug, "connection {}: closed", self.number);
         self.context.metrics.count(Counter::ConnectionClosed);
         self.registry.remove(self.number);
     }

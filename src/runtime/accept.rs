@@ -5,11 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
-
 use super::lobby::Lobby;
 use super::state::{Admission, State};
 use crate::connection::Connection;
+use crate::journal::note;
 use crate::metrics::Counter;
 use crate::net::{wait_for_wake, Listener, Peers, Socket};
 
@@ -34,7 +33,7 @@ pub(crate) struct Accept {
 impl Accept {
     /// The life of the thread: until the shutdown begins.
     pub(crate) fn run(self) {
-        info!("listening on {}", self.listener.address());
+        note!(self.state.context.journal, Info, "listening on {}", self.listener.address());
         let mut lobby = Lobby::new();
         let mut is_failing = false;
         while !self.state.context.is_draining() {
@@ -44,7 +43,7 @@ impl Accept {
             };
             // Out of descriptors or memory: others may end, and accepting goes on. One line is enough.
             if !std::mem::replace(&mut is_failing, true) {
-                error!("cannot accept: {error}");
+                note!(self.state.context.journal, Error, "cannot accept: {error}");
             }
             // A failure to wait only makes the pause shorter.
             let _: io::Result<()> = wait_for_wake(&self.woken, ACCEPT_PAUSE);
@@ -56,7 +55,7 @@ impl Accept {
         drop(self);
         lobby.close(&state);
         state.workers.wake();
-        info!("no longer listening on {address}");
+        note!(state.context.journal, Info, "no longer listening on {address}");
     }
 
     /// Takes the connections that the kernel has accepted: they would be reset together with the socket. On a socket
@@ -113,8 +112,18 @@ impl Accept {
         }
         match allowed {
             Ok(true) => {}
-            Ok(false) => return warn!("a connection from a peer that is not allowed; closed"),
-            Err(error) => return warn!("a connection from a peer that cannot be told; closed: {error}"),
+            Ok(false) => {
+                note!(self.state.context.journal, Warn, "a connection from a peer that is not allowed; closed");
+                return;
+            }
+            Err(error) => {
+                note!(
+                    self.state.context.journal,
+                    Warn,
+                    "a connection from a peer that cannot be told; closed: {error}"
+                );
+                return;
+            }
         }
         lobby.admit(
             &self.state,

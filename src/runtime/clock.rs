@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
-
 use super::pool::TRIM_TIME;
 use super::state::State;
 use crate::connection::Connection;
+use crate::journal::note;
 use crate::protocol::Refusal;
 use crate::request::{Cancel, RequestState};
 use crate::settings::Settings;
@@ -68,10 +67,15 @@ fn check(state: &State, connection: &Arc<Connection>, now: Instant) {
     if connection.has_requests() {
         connection.touch(now);
     } else if has(times.cut_record.load(Ordering::Relaxed), settings.read_timeout) {
-        debug!("connection {}: the web server stopped inside a record; closed", connection.number());
+        note!(
+            connection.context.journal,
+            Debug,
+            "connection {}: the web server stopped inside a record; closed",
+            connection.number()
+        );
         state.carry_on(connection.close_when_idle());
     } else if has(times.activity.load(Ordering::Relaxed), settings.idle_timeout) {
-        debug!("connection {}: idle; closed", connection.number());
+        note!(connection.context.journal, Debug, "connection {}: idle; closed", connection.number());
         state.carry_on(connection.close_when_idle());
     }
 }
@@ -89,7 +93,7 @@ fn check_requests(state: &State, connection: &Arc<Connection>, now: Instant) {
 fn report_slow(connection: &Connection, now: Instant, slow: Duration) {
     for (_, request) in connection.active() {
         if request.is_running() && request.age(now) >= slow && request.report_once() {
-            warn!("{}", request.describe(connection.number(), now));
+            note!(connection.context.journal, Warn, "{}", request.describe(connection.number(), now));
         }
     }
 }

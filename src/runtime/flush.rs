@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use log::debug;
-
 use super::jobs::ConnectionJob;
 use crate::connection::{Connection, MayBlock, Unsent};
 
@@ -15,9 +13,8 @@ impl MayBlock for FlushThread {}
 /// Sends what could not be sent without waiting.
 pub(super) fn flush(unsent: Unsent) -> ConnectionJob {
     Box::new(move || {
-        if let Err(error) = unsent.flush(&FlushThread(())) {
-            debug!("a peer went before all was sent: {error}");
-        }
+        // Whoever reads the connection meets the error, too.
+        drop(unsent.flush(&FlushThread(())));
     })
 }
 

@@ -8,8 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::error;
-
+use crate::journal::{note, Journal};
 use crate::sync::{start_thread, unbounded, Parker};
 use crate::sync::{AtomicIsize, AtomicU8, Condvar, Mutex, Ordering, Receiver, Sender};
 
@@ -51,6 +50,7 @@ pub(crate) struct Pool<J> {
 struct PoolState<J> {
     name: &'static str,
     limits: PoolLimits,
+    journal: Arc<Journal>,
     sender: Sender<J>,
     receiver: Receiver<J>,
     /// How many jobs in the channel nobody wants.
@@ -90,10 +90,10 @@ impl<J> Clone for Pool<J> {
 }
 
 impl<J: Job> Pool<J> {
-    pub(crate) fn new(name: &'static str, limits: PoolLimits) -> Pool<J> {
+    pub(crate) fn new(name: &'static str, limits: PoolLimits, journal: Arc<Journal>) -> Pool<J> {
         let (sender, receiver) = unbounded();
         let (n_unwanted, threads, ended) = (AtomicIsize::new(0), Mutex::default(), Condvar::new());
-        Pool { state: Arc::new(PoolState { name, limits, sender, receiver, n_unwanted, threads, ended }) }
+        Pool { state: Arc::new(PoolState { name, limits, journal, sender, receiver, n_unwanted, threads, ended }) }
     }
 
     /// Hands a job to a thread, now or as soon as there is one.
@@ -182,7 +182,7 @@ impl<J: Job> PoolState<J> {
                 threads.waking = false;
                 threads.n_threads -= 1;
             }
-            error!("cannot start a thread of {}: {error}", self.name);
+            note!(self.journal, Error, "cannot start a thread of {}: {error}", self.name);
         }
     }
 

@@ -20,11 +20,10 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
-use log::{debug, trace, warn};
-
 use super::jobs::Work;
 use super::state::State;
 use crate::connection::Connection;
+use crate::journal::note;
 use crate::metrics::Counter;
 use crate::protocol::{
     put_unknown_type, Action, Decoder, Demux, Event, ProtocolError, Refusal, Refused, RequestKey, Started, Stream,
@@ -167,7 +166,13 @@ impl Reader {
         self.connection.context.metrics.add(Counter::BytesIn, bytes.len() as u64);
         self.count_drained(bytes.len())?;
         while let Some(event) = self.decoder.next(&mut bytes).map_err(Stop::Violation)? {
-            trace!("connection {}: {}", self.connection.number(), event.describe());
+            note!(
+                self.connection.context.journal,
+                Trace,
+                "connection {}: {}",
+                self.connection.number(),
+                event.describe()
+            );
             self.act(event, now)?;
         }
         let cut_record = if self.decoder.is_between_records() { 0 } else { self.connection.context.millis(now) };
@@ -285,8 +290,10 @@ impl Reader {
     fn finish(&mut self, stop: &Stop) {
         let connection = self.connection.clone();
         match stop {
-            Stop::Violation(_) => warn!("connection {}: {stop}; closed", connection.number()),
-            stop => debug!("connection {}: {stop}", connection.number()),
+            Stop::Violation(_) => {
+                note!(self.connection.context.journal, Warn, "connection {}: {stop}; closed", connection.number())
+            }
+            stop => note!(self.connection.context.journal, Debug, "connection {}: {stop}", connection.number()),
         }
         wake_handler(&mut self.unseen);
         connection.with_requests(Demux::disconnect);

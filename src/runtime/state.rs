@@ -4,13 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use log::warn;
-
 use super::flush;
 use super::jobs::{ConnectionJob, Work};
 use super::pool::{Pool, PoolLimits};
 use crate::connection::{Connection, Context, Registry, Unsent};
 use crate::handler::Handlers;
+use crate::journal::note;
 use crate::metrics::{Gauges, Metrics, Snapshot};
 use crate::protocol::{Completed, RequestKey};
 use crate::request::{Cancel, RequestState};
@@ -40,11 +39,12 @@ impl State {
         let workers = PoolLimits { threads: settings.workers, stack_len: WORKER_STACK_LEN };
         // A connection has one reader, and now and then a thread that waits for its peer.
         let readers = PoolLimits { threads: connections.saturating_mul(2), stack_len: READER_STACK_LEN };
+        let context = Arc::new(Context::new(settings, handlers, metrics));
         let state = Arc::new(State {
-            context: Arc::new(Context::new(settings, handlers, metrics)),
             connections: Arc::default(),
-            workers: Pool::new("fcgi-worker", workers),
-            readers: Pool::new("fcgi-reader", readers),
+            workers: Pool::new("fcgi-worker", workers, context.journal.clone()),
+            readers: Pool::new("fcgi-reader", readers, context.journal.clone()),
+            context,
             stopped: AtomicBool::new(false),
         });
         let watched: Weak<State> = Arc::downgrade(&state);
@@ -105,7 +105,7 @@ impl State {
         self.readers.stop();
         let ended = self.workers.wait_until_ended(deadline) && self.readers.wait_until_ended(deadline);
         if !ended {
-            warn!("a handler does not return; its thread is left behind");
+            note!(self.context.journal, Warn, "a handler does not return; its thread is left behind");
         }
     }
 

@@ -15,9 +15,6 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use http::{Method, Request, StatusCode};
-use log::{debug, error, warn};
-
 use super::answer::{Answer, Destination, Progress};
 use super::failure::{guard, Failure};
 use super::jobs::Work;
@@ -25,9 +22,11 @@ use super::pool::Job;
 use crate::cgi::{read_head, BadRequest, BodyRule, Params, RequestHead};
 use crate::connection::{Connection, MayBlock, Permit};
 use crate::handler::{AppStatus, Body, BodyWriter, BoxError, FilterData, Kind, Reply, SendBody, Served};
+use crate::journal::note;
 use crate::metrics::Counter;
 use crate::protocol::{Cut, Ending, RequestKey, Role, MAX_CONTENT_LEN};
 use crate::request::{Cancel, CancelReason, RequestState};
+use http::{Method, Request, StatusCode};
 
 /// The application status of an answer that was cut short.
 const CUT_STATUS: u32 = 1;
@@ -61,7 +60,13 @@ impl Job for Work {
             Ok(())
         };
         if guard(end).is_err() {
-            error!("connection {}: a panic behind request {}; closed", connection.number(), key.id);
+            note!(
+                connection.context.journal,
+                Error,
+                "connection {}: a panic behind request {}; closed",
+                connection.number(),
+                key.id
+            );
             connection.shut();
             if connection.complete(key).is_some() {
                 connection.context.metrics.count(Counter::Completed);
@@ -142,12 +147,17 @@ impl Turn<'_> {
     fn read_request(&self, params: Vec<u8>) -> Result<RequestHead, StatusCode> {
         let parsed = Params::parse(params).map_err(|_| BadRequest::Params);
         let head = parsed.and_then(|params| read_head(self.request.set_params(params))).map_err(|bad| {
-            warn!("{}: refused: {bad}", self.describe());
+            note!(self.connection.context.journal, Warn, "{}: refused: {bad}", self.describe());
             bad.status()
         })?;
         let max_body = self.connection.context.settings.max_body;
         if self.role != Role::Authorizer && head.content_length.is_some_and(|len| len > max_body) {
-            debug!("{}: refused: the body is larger than max_body", self.describe());
+            note!(
+                self.connection.context.journal,
+                Debug,
+                "{}: refused: the body is larger than max_body",
+                self.describe()
+            );
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         Ok(head)
@@ -181,7 +191,12 @@ impl Turn<'_> {
         let rule = match head {
             Ok(rule) => rule,
             Err(error) => {
-                warn!("{}: the handler's answer cannot be sent: {error}", self.describe());
+                note!(
+                    self.connection.context.journal,
+                    Warn,
+                    "{}: the handler's answer cannot be sent: {error}",
+                    self.describe()
+                );
                 self.count(Counter::Failed);
                 self.dispose(body);
                 return self.refuse(StatusCode::INTERNAL_SERVER_ERROR, answer);
@@ -189,7 +204,12 @@ impl Turn<'_> {
         };
         let head_len = answer.collected_len();
         if head_len > USUAL_HEAD_LEN {
-            warn!("{}: a header block of {head_len} bytes: nginx takes 4 KiB unless told otherwise", self.describe());
+            note!(
+                self.connection.context.journal,
+                Warn,
+                "{}: a header block of {head_len} bytes: nginx takes 4 KiB unless told otherwise",
+                self.describe()
+            );
         }
         if rule == BodyRule::Nothing {
             self.dispose(body);
@@ -206,19 +226,34 @@ impl Turn<'_> {
     fn send_body(&self, body: SendBody, answer: &mut Answer<'_>) -> Result<(), Option<Failure>> {
         let written = guard(|| Ok(write_body(body, answer)?));
         if answer.is_long() {
-            warn!("{}: the body is longer than its Content-Length; cut off", self.describe());
+            note!(
+                self.connection.context.journal,
+                Warn,
+                "{}: the body is longer than its Content-Length; cut off",
+                self.describe()
+            );
         }
         match (written, answer.failure()) {
             // Whatever the handler makes of a failed write: what follows it is missing.
             (Ok(()), Some(error)) => Err(Some(Failure::of_body(error))),
             (Ok(()), None) if answer.is_short() => {
-                warn!("{}: the body is shorter than its Content-Length", self.describe());
+                note!(
+                    self.connection.context.journal,
+                    Warn,
+                    "{}: the body is shorter than its Content-Length",
+                    self.describe()
+                );
                 Err(None)
             }
             (Ok(()), None) => Ok(()),
             (Err(failure), None) if answer.is_complete() => {
                 if !answer.is_long() {
-                    warn!("{}: the handler failed after the whole body was sent: {failure}", self.describe());
+                    note!(
+                        self.connection.context.journal,
+                        Warn,
+                        "{}: the handler failed after the whole body was sent: {failure}",
+                        self.describe()
+                    );
                 }
                 Ok(())
             }
@@ -229,9 +264,11 @@ impl Turn<'_> {
     /// A failure is a status while none was sent, and visible in any case.
     fn fail(&self, failure: Failure, answer: &mut Answer<'_>) -> Outcome {
         match failure.body_error() {
-            Some(error) => debug!("{}: the handler gave up: {error}", self.describe()),
+            Some(error) => {
+                note!(self.connection.context.journal, Debug, "{}: the handler gave up: {error}", self.describe())
+            }
             None => {
-                warn!("{}: the handler failed: {failure}", self.describe());
+                note!(self.connection.context.journal, Warn, "{}: the handler failed: {failure}", self.describe());
                 self.count(Counter::Failed);
             }
         }
@@ -285,7 +322,12 @@ impl Turn<'_> {
         let closed = self.connection.close_behind_response().map_or(Ok(()), |unsent| unsent.flush(&self.me));
         if let Err(error) = sent.and(closed) {
             // Web servers that have all they want go without waiting for END_REQUEST.
-            debug!("connection {}: the peer went before the end: {error}", self.connection.number());
+            note!(
+                self.connection.context.journal,
+                Debug,
+                "connection {}: the peer went before the end: {error}",
+                self.connection.number()
+            );
         }
     }
 
@@ -296,7 +338,12 @@ impl Turn<'_> {
             Ok(())
         };
         if let Err(failure) = guard(dispose) {
-            warn!("{}: a part of the handler's answer, when it was dropped: {failure}", self.describe());
+            note!(
+                self.connection.context.journal,
+                Warn,
+                "{}: a part of the handler's answer, when it was dropped: {failure}",
+                self.describe()
+            );
         }
     }
 

@@ -308,7 +308,9 @@ impl Server {
         let state = State::start(self.settings, self.handlers, self.metrics);
         let ticking = state.clone();
         spawn_thread("fcgi-clock", move || run_clock(&ticking))?;
-        match cgi_program::answer(&state)? {
+        let answered = cgi_program::answer(&state);
+        state.context.journal.end(running::LOG_TIME);
+        match answered? {
             0 => Ok(Report { completed: 1, cut_off: 0 }),
             // An exit code has 8 bits: a failure must not look like success.
             app_status => std::process::exit(app_status.min(255) as i32),

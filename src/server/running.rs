@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use log::info;
-
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::journal::note;
 use crate::metrics::Metrics;
 use crate::net::Address;
 use crate::request::Cancel;
@@ -26,6 +25,9 @@ const CANCELLED_TIME: Duration = Duration::from_secs(1);
 /// How long a web server has to close its side of a connection that is over. A reset while it still sends could cost
 /// it the answer.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// How long the program's logger has for the last lines.
+pub(super) const LOG_TIME: Duration = Duration::from_secs(1);
 
 /// How often a shutdown looks whether it is complete.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
@@ -98,7 +100,8 @@ impl Running {
         state.stop(Instant::now() + CANCELLED_TIME);
         self.ticking.join().map_err(panicked)?;
         let completed = state.context.metrics.snapshot().completed_requests;
-        info!("stopped: {completed} requests completed, {cut_off} cut off");
+        note!(state.context.journal, Info, "stopped: {completed} requests completed, {cut_off} cut off");
+        state.context.journal.end(LOG_TIME);
         Ok(Report { completed, cut_off })
     }
 }

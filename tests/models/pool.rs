@@ -16,7 +16,7 @@ impl Job for Count {
 }
 
 fn pool(threads: usize) -> (Pool<Count>, Arc<Counter>) {
-    (Pool::new("model", PoolLimits { threads, stack_len: 0 }), Arc::default())
+    (Pool::new("model", PoolLimits { threads, stack_len: 0 }, Arc::default()), Arc::default())
 }
 
 fn end(pool: &Pool<Count>) {

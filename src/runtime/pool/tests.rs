@@ -9,7 +9,7 @@ const LIMITS: PoolLimits = PoolLimits { threads: 3, stack_len: 64 << 10 };
 type BoxJob = Box<dyn FnOnce() + Send>;
 
 fn pool(limits: PoolLimits) -> Pool<BoxJob> {
-    Pool::new("test", limits)
+    Pool::new("test", limits, Arc::default())
 }
 
 fn soon() -> Instant {
@@ -38,7 +38,7 @@ impl Drop for Unwanted {
 #[test]
 fn jobs_that_nobody_wants_any_more_are_not_kept_and_the_others_keep_their_order() {
     let limits = PoolLimits { threads: 1, ..LIMITS };
-    let (pool, n_kept) = (Pool::<Unwanted>::new("test", limits), Arc::new(AtomicIsize::new(0)));
+    let (pool, n_kept) = (Pool::<Unwanted>::new("test", limits, Arc::default()), Arc::new(AtomicIsize::new(0)));
     let job = |blocked: Option<Receiver<()>>| {
         n_kept.fetch_add(1, Ordering::Relaxed);
         Unwanted(blocked, n_kept.clone())
