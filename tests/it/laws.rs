@@ -4,6 +4,7 @@ mod durations;
 mod half_closed;
 mod ignored_errors;
 mod last_answers;
+mod logger;
 mod outliving;
 mod progress;
 mod queue;
