@@ -10,8 +10,11 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, SendError, Sender};
 use log::Level;
 
-/// How many lines may wait for the logger. Beyond that lines are lost, and counted: a few hundred kilobytes at most.
+/// How many lines may wait for the logger. Beyond that lines are lost, and counted.
 const MAX_WAITING: usize = 1024;
+
+/// The longest line, in bytes: so those that wait have two megabytes at most. The errors of handlers may be longer.
+const MAX_LINE_LEN: usize = 2 << 10;
 
 /// The log of one server. Its thread begins with the first line.
 #[derive(Default)]
@@ -42,6 +45,7 @@ impl Journal {
     pub(crate) fn write(&self, level: Level, text: String) {
         let Some(lines) = self.lines.get_or_init(start) else { return };
         let n_lost = self.n_lost.swap(0, Ordering::Relaxed);
+        let text = shortened(text);
         let text = if n_lost > 0 { format!("{text} ({n_lost} lines before this were lost)") } else { text };
         if lines.try_send(Line::Text(level, text)).is_err() {
             self.n_lost.fetch_add(n_lost + 1, Ordering::Relaxed);
@@ -58,6 +62,15 @@ impl Journal {
             }
         }
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_LINE_LEN {
+        let end = (0..=MAX_LINE_LEN).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }
 
 /// Without a thread there are no lines.
@@ -106,6 +119,13 @@ mod tests {
             Line::End(_) => None,
         });
         assert_eq!(texts.collect::<Vec<_>>(), ["line 1", "line 5 (3 lines before this were lost)"]);
+    }
+
+    #[test]
+    fn long_lines_are_shortened_between_characters() {
+        let long = "\u{e4}".repeat(MAX_LINE_LEN) + "end";
+        let short = shortened("x".to_owned() + &long);
+        assert_eq!(short, "x".to_owned() + &"\u{e4}".repeat(MAX_LINE_LEN / 2 - 1) + "...");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Counters of a server, cheap to keep and cheap to read.
 //!
-//! Counting is an addition to memory that no other thread is writing: the counters exist in several stripes, and each
-//! thread has its own as long as there are not more threads than stripes. Who reads adds the stripes up.
+//! Nothing is ever taken away: what is there now is the difference of two counters.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,7 +81,8 @@ pub struct CancelledRequests {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RejectedRequests {
-    /// There was no worker and no place in the [`queue`](crate::Server::queue), or a connection had more than
+    /// There was no worker and no place in the [`queue`](crate::Server::queue), or no worker before the request's time or
+    /// the shutdown's grace was over; or a connection had more than
     /// [`max_requests`](crate::Server::max_requests) or was one of more than
     /// [`max_connections`](crate::Server::max_connections) (503).
     pub overloaded: u64,
@@ -214,7 +214,7 @@ impl Metrics {
     }
 
     pub(crate) fn add(&self, counter: Counter, n: u64) {
-        self.counters.counters[counter as usize].fetch_add(n, Ordering::Relaxed);
+        self.counters.counters[counter as usize].fetch_add(n, Ordering::Release);
     }
 }
 
@@ -295,7 +295,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn what_many_threads_count_is_added_up() {
+    fn nothing_is_lost_that_many_threads_count() {
         let metrics = Metrics::default();
         thread::scope(|scope| {
             for _ in 0..48 {

@@ -6,9 +6,9 @@
 //!
 //! ```text
 //!                 receive                   complete, complete_cut
-//!   reader ------------------> Mutex<Demux> <---------------------- worker, timer
+//!   reader ------------------> Mutex<Demux> <---------------------- worker, clock
 //!                                  |
-//!   reader, timer --post--> Outbox <--send-- worker          (a request leaves the map before its END_REQUEST is sent)
+//!   reader, clock --post--> Outbox <--send-- worker          (a request leaves the map before its END_REQUEST is sent)
 //! ```
 
 mod context;
@@ -57,16 +57,16 @@ pub(crate) struct Connection {
 /// When what happened last, in milliseconds of [`Context::millis`]; 0 is never.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
-    /// Bytes came, or a request was active when the timer looked.
+    /// Bytes came, or a request was active when the clock looked.
     pub(crate) activity: AtomicU64,
     /// The byte stream stopped inside a record.
     pub(crate) cut_record: AtomicU64,
-    /// We shut down for writing and drop what comes.
+    /// The connection is to end: what comes is dropped, and it is shut down for writing after its last response.
     pub(crate) draining: AtomicU64,
 }
 
 /// Threads that may wait for a peer that does not read. Their modules alone can make values of the types that implement
-/// it, and no value is to be had by the reader, the timer or the accepting thread: they cannot call what takes one.
+/// it, and no value is to be had by the reader, the clock or the accepting thread: they cannot call what takes one.
 pub(crate) trait MayBlock {}
 
 /// What could not be sent without waiting. A thread that may wait goes on with it; if there is none, the connection ends.
@@ -272,7 +272,7 @@ impl Connection {
         self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Reads nothing more, and lets the kernel send what it has.
+    /// Ends the reading of a connection that is closed for writing.
     pub(crate) fn stop_reading(&self) {
         self.socket.shutdown(Shutdown::Both);
     }

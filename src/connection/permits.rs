@@ -40,7 +40,7 @@ impl Permits {
 
     /// Takes back the permit of a request that goes on waiting without.
     pub(crate) fn take_back(&self, request: &RequestState) {
-        if request.wait_without_permit() {
+        if request.give_permit_back() {
             drop(Permit { permits: self });
         }
     }
@@ -48,9 +48,9 @@ impl Permits {
 
 impl Permit<'_> {
     /// Leaves the permit to whoever claims the request.
-    pub(crate) fn wait_with(self, request: &RequestState) {
+    pub(crate) fn leave_to_claimant(self, request: &RequestState) {
         std::mem::forget(self);
-        request.wait_for_worker();
+        request.set_waiting();
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     fn a_permit_goes_with_the_claim_and_comes_back_once() {
         let permits = Permits::new(1);
         let request = RequestState::new(Role::Responder, PipeLimits { buffer: 0, max_len: 0 }, 0, Instant::now());
-        permits.acquire().expect("the only one").wait_with(&request);
+        permits.acquire().expect("the only one").leave_to_claimant(&request);
         assert!(permits.acquire().is_none());
         let claim = request.claim().expect("it waits");
         assert!(permits.acquire().is_none(), "a worker has it");
@@ -83,7 +83,7 @@ mod tests {
     fn a_request_may_wait_without_a_permit_and_has_one_while_it_runs() {
         let permits = Permits::new(1);
         let request = RequestState::new(Role::Responder, PipeLimits { buffer: 0, max_len: 0 }, 0, Instant::now());
-        permits.acquire().expect("the only one").wait_with(&request);
+        permits.acquire().expect("the only one").leave_to_claimant(&request);
         (0..2).for_each(|_| permits.take_back(&request));
         drop(permits.acquire().expect("there is one again"));
         let permit = permits.of(request.claim().expect("it waits"));

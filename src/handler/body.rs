@@ -50,7 +50,7 @@ struct Input {
     remaining: Option<u64>,
 }
 
-/// A stream of a request whose handler goes away with this.
+/// A stream of a request. Its content is dropped when the handler drops this.
 struct Source {
     request: Arc<RequestState>,
     stream: Stream,
@@ -104,8 +104,8 @@ impl Input {
         Ok(&self.chunk[self.consumed..])
     }
 
-    /// What a handler leaves behind can read nothing more, nor can who was told that the request is cancelled: not even what
-    /// it has already.
+    /// After the request nothing can be read, not even what is here already; nor after a cancellation, but for what had
+    /// arrived on a connection that is lost.
     fn check_alive(&self) -> io::Result<()> {
         match &self.source {
             Some(source) => Ok(source.request.check_readable()?),

@@ -206,7 +206,7 @@ mod tests {
     fn a_group_without_a_mode_gets_what_the_umask_leaves_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("socket");
-        let gid = rustix::process::getgid().as_raw();
+        let gid = fs::metadata(dir.path()).expect("a directory").gid();
         let permissions = Permissions { group: Some(gid), ..Permissions::default() };
         let (_listener, file) = bind(path.clone(), permissions).expect("bound");
         let metadata = fs::metadata(&path).expect("a file");

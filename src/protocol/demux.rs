@@ -146,7 +146,7 @@ impl<T: Clone> Demux<T> {
         is_idle.then(|| self.close_when_idle()).flatten()
     }
 
-    /// The connection is lost: the requests without all of their PARAMS are forgotten.
+    /// The web server sends no more: the requests without all of their PARAMS are forgotten.
     pub(crate) fn disconnect(&mut self) {
         self.closing = true;
         self.params_len = 0;

@@ -73,7 +73,8 @@ pub(crate) struct Ending {
 pub(crate) enum Cut {
     /// The connection ends without END_REQUEST: nothing else is active on it.
     Close(Ending),
-    /// By END_REQUEST with an application status, because others are active on the connection.
+    /// By END_REQUEST with an application status: others are active on the connection, the web server has aborted the
+    /// request and waits for it, or a setting says so.
     EndRequest(Completed),
 }
 
@@ -154,7 +155,7 @@ pub(crate) enum Refusal {
     CantMultiplex,
     /// The PARAMS cannot be parsed, or STDIN came before their end.
     Malformed,
-    /// Too many requests on the connection, or no worker and no place in the queue.
+    /// Too many requests or PARAMS on the connection, no worker and no place in the queue, or none in time.
     Overloaded,
     /// The PARAMS took too long.
     ParamsTimedOut,

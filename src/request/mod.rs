@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   reader --push--> Pipe --next--> handler
-//!   reader, timer, shutdown --cancel--> Signal --> handler, and whoever writes the response
+//!   reader, clock, shutdown --cancel--> Signal --> handler, and whoever writes the response
 //!   worker --claim--> or <--claim-- whoever ends a request that waits: one of them has it
 //! ```
 

@@ -177,11 +177,6 @@ impl Pipe {
         loop {
             if let Some(chunk) = state.chunks.pop_front() {
                 state.buffered -= chunk.len();
-                let is_half_empty = state.buffered <= self.limits.buffer / 2;
-                drop(state);
-                if is_half_empty {
-                    self.changed.notify_all();
-                }
                 return Ok(Some(chunk));
             }
             if !state.spooled.is_empty() {

@@ -25,6 +25,8 @@ pub(crate) struct RequestState {
     begun: Instant,
     params: OnceLock<Params>,
     is_over: AtomicBool,
+    /// ABORT_REQUEST has come, be it after another cancellation.
+    is_aborted: AtomicBool,
     /// It is in the log as a slow request.
     is_reported: AtomicBool,
 }
@@ -64,6 +66,7 @@ impl RequestState {
             begun,
             params: OnceLock::new(),
             is_over: AtomicBool::new(false),
+            is_aborted: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
         }
     }
@@ -80,7 +83,7 @@ impl RequestState {
     }
 
     /// The request has its permit: from now on it can be claimed.
-    pub(crate) fn wait_for_worker(&self) {
+    pub(crate) fn set_waiting(&self) {
         self.claim.0.store(WAITING, Ordering::Release);
     }
 
@@ -99,7 +102,7 @@ impl RequestState {
     }
 
     /// The request goes on waiting, but whoever wants to wait may have its permit. Whether it had one.
-    pub(crate) fn wait_without_permit(&self) -> bool {
+    pub(crate) fn give_permit_back(&self) -> bool {
         self.turn_from(WAITING, WAITING_WITHOUT_PERMIT)
     }
 
@@ -116,6 +119,9 @@ impl RequestState {
 
     /// The request need not go on.
     pub(crate) fn cancel(&self, cancel: Cancel) -> Fired {
+        if cancel == Cancel::Aborted {
+            self.is_aborted.store(true, Ordering::Release);
+        }
         let fired = self.signal.fire(cancel);
         let error = cancel.reason().body_error();
         if fired.stops {
@@ -158,6 +164,11 @@ impl RequestState {
         self.signal.reason()
     }
 
+    /// Whether the web server has sent ABORT_REQUEST: it waits for END_REQUEST (FastCGI 5.4).
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Ordering::Acquire)
+    }
+
     /// Why its response may not go on.
     pub(crate) fn stopped(&self) -> Option<CancelReason> {
         self.signal.stopped()
@@ -171,7 +182,7 @@ impl RequestState {
         now.saturating_duration_since(self.begun)
     }
 
-    /// Whether a worker has it.
+    /// Whether a worker has read its PARAMS.
     pub(crate) fn is_running(&self) -> bool {
         self.params.get().is_some()
     }
@@ -194,8 +205,11 @@ impl RequestState {
         String::from_utf8_lossy(&value[..value.len().min(MOST)]).escape_debug().to_string()
     }
 
-    /// Keeps what fits of a handler's STDERR until the closing write.
+    /// Keeps what fits of a handler's STDERR until the closing write, while the handler runs.
     pub(crate) fn add_stderr(&self, text: &[u8]) {
+        if self.is_over.load(Ordering::Acquire) {
+            return;
+        }
         let mut stderr = self.stderr.lock();
         let room = self.max_stderr.saturating_sub(stderr.len());
         stderr.extend(text.iter().take(room).map(|&byte| harmless(byte)));
@@ -232,9 +246,9 @@ mod tests {
     fn only_one_claims_a_request() {
         let request = request(Role::Responder);
         assert_eq!(request.claim(), None, "it has no place in the queue yet");
-        request.wait_for_worker();
+        request.set_waiting();
         assert!(request.is_waiting() && request.claim().is_some_and(Claim::has_permit));
-        assert!(!request.is_waiting() && request.claim().is_none() && !request.wait_without_permit());
+        assert!(!request.is_waiting() && request.claim().is_none() && !request.give_permit_back());
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Accept {
     pub(crate) peers: Peers,
     /// Can be read once the thread is to end.
     pub(crate) woken: UnixStream,
+    /// Its other end, kept open: whoever could begin the shutdown may have gone.
+    pub(crate) _wake: Arc<UnixStream>,
 }
 
 impl Accept {

@@ -45,7 +45,7 @@ pub(crate) fn run(state: &State) {
 }
 
 fn tick(settings: &Settings) -> Duration {
-    let times = [settings.read_timeout, settings.write_timeout, settings.idle_timeout];
+    let times = [settings.read_timeout, settings.idle_timeout];
     let optional = [settings.request_timeout, settings.slow_request].into_iter().flatten();
     let shortest = times.into_iter().chain(optional).min().unwrap_or(LONGEST_TICK);
     (shortest / 4).clamp(SHORTEST_TICK, LONGEST_TICK)

@@ -18,7 +18,7 @@ pub(super) fn flush(unsent: Unsent) -> ConnectionJob {
     })
 }
 
-/// Waits until the peer has read most of what it is sent.
+/// Waits until the peer has taken most of what waited to be sent.
 pub(super) fn wait_for_room(connection: &Arc<Connection>) {
     connection.wait_for_room(&FlushThread(()));
 }

@@ -182,6 +182,7 @@ impl<J: Job> PoolState<J> {
                 threads.waking = false;
                 threads.n_threads -= 1;
             }
+            self.ended.notify_all();
             note!(self.journal, Error, "cannot start a thread of {}: {error}", self.name);
         }
     }

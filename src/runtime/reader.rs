@@ -10,7 +10,8 @@
 //!   end, error      so is every request of the connection                              finish
 //! ```
 //!
-//! A reader waits for its socket, and for nothing and nobody else. What it has to say itself it posts; what cannot be sent
+//! A reader waits for its socket, and for nobody else; a body that its handler does not read it writes to a file. What it
+//! has to say itself it posts; what cannot be sent
 //! at once is carried on with by another thread. When the peer does not read what it is sent, reading pauses
 //! ([`Pause::Congested`]), and whoever runs the reader waits.
 
@@ -246,7 +247,7 @@ impl Reader {
             return completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Overloaded)));
         };
         context.metrics.count(Counter::Submitted);
-        permit.wait_with(&request);
+        permit.leave_to_claimant(&request);
         self.state.workers.add(Work { connection: self.connection.clone(), key, role, params, request });
     }
 
@@ -286,7 +287,7 @@ impl Reader {
     }
 
     /// The connection has ended: its requests are cancelled. A peer that closed its sending side only still gets its
-    /// responses; that of a Unix socket tells whether it has.
+    /// responses. Over a Unix socket the system says whether it closed both sides.
     fn finish(&mut self, stop: &Stop) {
         let connection = self.connection.clone();
         match stop {
@@ -310,11 +311,10 @@ impl Reader {
         }
     }
 
-    /// A request whose peer has gone. Its handler is told; while it waits for one it keeps nobody else from that.
+    /// A request whose peer has gone: its handler is told. If it waits for a worker it gives its permit to others.
     fn disconnect(&self, key: RequestKey, request: &RequestState, is_lost: bool) {
         let cancel = if is_lost { Cancel::Lost } else { Cancel::HalfClosed };
         self.connection.context.permits.take_back(request);
-        // Nobody reads what would end a request on a connection that is lost.
         let completed = self.state.cancel(&self.connection, key, request, cancel);
         completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Aborted)));
     }

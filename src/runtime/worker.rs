@@ -15,6 +15,8 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use http::{Method, Request, StatusCode};
+
 use super::answer::{Answer, Destination, Progress};
 use super::failure::{guard, Failure};
 use super::jobs::Work;
@@ -25,8 +27,7 @@ use crate::handler::{AppStatus, Body, BodyWriter, BoxError, FilterData, Kind, Re
 use crate::journal::note;
 use crate::metrics::Counter;
 use crate::protocol::{Cut, Ending, RequestKey, Role, MAX_CONTENT_LEN};
-use crate::request::{Cancel, CancelReason, RequestState};
-use http::{Method, Request, StatusCode};
+use crate::request::{Cancel, RequestState};
 
 /// The application status of an answer that was cut short.
 const CUT_STATUS: u32 = 1;
@@ -55,11 +56,11 @@ impl Job for Work {
         let running = Running { request: &request, _permit: connection.context.permits.of(claim) };
         let turn = Turn { connection: &connection, request: &request, key, role, me: WorkerThread(()) };
         // What a handler may do is guarded closer by. This is for the rest.
-        let end = || {
+        let outcome = guard(|| {
             turn.run(params, running);
             Ok(())
-        };
-        if guard(end).is_err() {
+        });
+        if outcome.is_err() {
             note!(
                 connection.context.journal,
                 Error,
@@ -297,8 +298,7 @@ impl Turn<'_> {
     /// process, the application status tells. The buffer comes back.
     fn cut(&self, answer: Answer<'_>) -> Vec<u8> {
         self.count(Counter::Completed);
-        let is_aborted = self.request.reason() == Some(CancelReason::Aborted);
-        let cut = match is_aborted || self.connection.context.settings.always_end_requests {
+        let cut = match self.request.is_aborted() || self.connection.context.settings.always_end_requests {
             true => self.connection.complete(self.key).map(Cut::EndRequest),
             false => self.connection.complete_cut(self.key),
         };

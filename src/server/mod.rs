@@ -8,7 +8,8 @@ mod signals;
 pub use running::{Report, Running, Shutdown};
 
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::Request;
 
@@ -286,19 +287,27 @@ impl Server {
         }
         listener.prepare().map_err(cannot)?;
         let (wake, woken) = UnixStream::pair().map_err(cannot)?;
-        let address = listener.address().clone();
+        let (wake, address) = (Arc::new(wake), listener.address().clone());
         let state = State::start(self.settings, self.handlers, self.metrics);
-        let shutdown = Shutdown::new(state.clone(), wake);
-        // Before anybody is answered: who has an answer may stop this process at once.
+        let shutdown = Shutdown::new(state.clone(), wake.clone());
+        let ticking = spawn_thread("fcgi-clock", {
+            let state = state.clone();
+            move || run_clock(&state)
+        })?;
+        let accept = Accept { state: state.clone(), listener, peers: self.peers, woken, _wake: wake };
         #[cfg(feature = "signals")]
-        if self.signals {
-            crate::server::signals::shut_down_on_signals(shutdown.clone())?;
-        }
-        let accepting = {
-            let accepting = Accept { state: state.clone(), listener, peers: self.peers, woken };
-            spawn_thread("fcgi-accept", move || accepting.run())?
+        let signals = self.signals.then(|| shutdown.clone());
+        let begin = || {
+            // Before anybody is answered: who has an answer may stop this process at once.
+            #[cfg(feature = "signals")]
+            signals.map_or(Ok(()), signals::shut_down_on_signals)?;
+            spawn_thread("fcgi-accept", move || accept.run())
         };
-        let ticking = spawn_thread("fcgi-clock", move || run_clock(&state))?;
+        let accepting = begin().map_err(|error| {
+            // Nothing of a server that did not begin goes on.
+            state.stop(Instant::now());
+            error
+        })?;
         #[cfg(feature = "systemd")]
         crate::net::notify_ready();
         Ok(Running::new(shutdown, address, accepting, ticking))

@@ -149,8 +149,8 @@ fn wait_until_answered(state: &State, time: Duration) -> bool {
 
 impl Shutdown {
     /// `wake` ends the accept loop.
-    pub(crate) fn new(state: Arc<State>, wake: UnixStream) -> Shutdown {
-        Shutdown { state, wake: Arc::new(wake) }
+    pub(crate) fn new(state: Arc<State>, wake: Arc<UnixStream>) -> Shutdown {
+        Shutdown { state, wake }
     }
 
     /// Begins the shutdown: no connection is accepted any more, active requests are finished. Calling it again

@@ -16,8 +16,8 @@ pub(crate) fn shut_down_on_signals(shutdown: Shutdown) -> Result<()> {
     let wait = move || {
         let mut received = signals.forever();
         if let Some(signal) = received.next() {
-            info!("signal {signal}: shutting down");
             shutdown.signal();
+            info!("signal {signal}: shutting down");
         }
         if let Some(signal) = received.next() {
             // As the shell counts it: the process was ended by this signal.

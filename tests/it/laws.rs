@@ -1,5 +1,6 @@
 //! Verifies the laws of the server with peers that do their worst, on servers in this process.
 
+mod dropped;
 mod durations;
 mod half_closed;
 mod ignored_errors;

@@ -43,7 +43,7 @@ impl Fixture {
         let (ours, peer) = UnixStream::pair().expect("a pair");
         let connection = Connection::new(&context, &Arc::default(), Socket::Unix(ours), false);
         let (key, request) = begin(&connection);
-        context.permits.acquire().expect("the only one").wait_with(&request);
+        context.permits.acquire().expect("the only one").leave_to_claimant(&request);
         Arc::new(Fixture { connection, key, request, n_ended: Counter::default(), peer })
     }
 
@@ -56,7 +56,7 @@ impl Fixture {
         self.end_by(self.connection.complete(self.key));
     }
 
-    /// What whoever ends a request does: a reader that met ABORT_REQUEST or a lost connection, or the timer.
+    /// What whoever ends a request does: a reader that met ABORT_REQUEST or a lost connection, or the clock.
     fn give_up(&self, cancel: Cancel) {
         self.connection.cancel(self.key, &self.request, cancel);
         self.end_by(self.connection.give_up(self.key, &self.request));
@@ -99,11 +99,11 @@ fn a_worker_a_deadline_and_a_lost_connection_end_a_request_once() {
     check(2, || {
         let fixture = Fixture::new();
         let worker = spawn(&fixture, Fixture::work);
-        let timer = spawn(&fixture, |fixture| fixture.give_up(Cancel::Deadline));
+        let clock = spawn(&fixture, |fixture| fixture.give_up(Cancel::Deadline));
         fixture.connection.context.permits.take_back(&fixture.request);
         fixture.give_up(Cancel::Lost);
         worker.join().expect("no panic");
-        timer.join().expect("no panic");
+        clock.join().expect("no panic");
         fixture.check();
     });
 }

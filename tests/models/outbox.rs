@@ -129,12 +129,12 @@ fn a_reader_posts_while_a_worker_writes() {
 fn two_who_must_not_wait_leave_nothing_behind() {
     let look = |fixture: &Fixture| {
         let sent = fixture.peer.sent();
-        assert!(["(reader)(timer)", "(timer)(reader)"].contains(&sent.as_str()), "{sent}");
+        assert!(["(reader)(clock)", "(clock)(reader)"].contains(&sent.as_str()), "{sent}");
         assert_eq!(fixture.peer.state.lock().expect("no panic").n_ends, 1);
     };
     both(
         |fixture| fixture.post("(reader)", last(2)),
-        |fixture| fixture.post("(timer)", Some(ending(None, false))),
+        |fixture| fixture.post("(clock)", Some(ending(None, false))),
         look,
     );
 }

@@ -55,12 +55,12 @@ fn an_abort_wakes_a_handler_and_no_end_passes_for_a_whole_body() {
             let pipe = pipe.clone();
             move || read_all(&pipe)
         });
-        let timer = loom::thread::spawn({
+        let clock = loom::thread::spawn({
             let pipe = pipe.clone();
             move || pipe.abort(BodyError::TimedOut)
         });
         feed(&pipe, b"a");
-        timer.join().expect("no panic");
+        clock.join().expect("no panic");
         pipe.end(End::Complete);
         let (all, outcome) = handler.join().expect("no panic");
         assert!(b"a".starts_with(&all) && outcome.is_err());
