@@ -1,7 +1,6 @@
 //! What the connections of one server share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::permits::Permits;
@@ -22,7 +21,8 @@ pub(crate) struct Context {
     /// Of requests that have a worker or wait for one.
     pub(crate) permits: Permits,
     started: Instant,
-    draining: AtomicBool,
+    /// When the shutdown began.
+    draining: OnceLock<Instant>,
 }
 
 impl Context {
@@ -33,7 +33,7 @@ impl Context {
             journal: Arc::default(),
             permits: Permits::new(settings.workers.saturating_add(settings.queue)),
             started: Instant::now(),
-            draining: AtomicBool::new(false),
+            draining: OnceLock::new(),
             settings,
             handlers,
             metrics,
@@ -56,11 +56,16 @@ impl Context {
 
     /// Whether the server is shutting down.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.get().is_some()
     }
 
     /// Whether it was not before.
     pub(crate) fn start_draining(&self) -> bool {
-        !self.draining.swap(true, Ordering::AcqRel)
+        self.draining.set(Instant::now()).is_ok()
+    }
+
+    /// When the shutdown began; now, if it has not.
+    pub(crate) fn draining_since(&self) -> Instant {
+        self.draining.get().copied().unwrap_or_else(Instant::now)
     }
 }

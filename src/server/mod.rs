@@ -197,7 +197,8 @@ impl Server {
         self
     }
 
-    /// How long a shutdown waits for requests before it cancels them; 30 seconds by default.
+    /// How long a shutdown waits for requests before it cancels them, from the moment at which it begins; 30 seconds by
+    /// default.
     pub fn shutdown_grace(mut self, time: Duration) -> Server {
         self.settings.shutdown_grace = time;
         self

@@ -110,13 +110,14 @@ impl Running {
 fn drain(state: &State) -> u64 {
     let connections = &state.connections;
     let mut n_cut_off = 0;
-    if !wait_until_answered(state, state.context.settings.shutdown_grace) {
+    let grace = state.context.draining_since().checked_add(state.context.settings.shutdown_grace);
+    if !wait_until_answered(state, grace) {
         let open = connections.all();
         open.iter().for_each(|connection| state.carry_on(connection.close_when_idle()));
         n_cut_off = open.iter().map(|connection| cancel(state, connection, Cancel::Shutdown, |_| true)).sum();
         drop(open);
         // Handlers that look at their cancellation return; others are left behind.
-        wait_until_answered(state, CANCELLED_TIME);
+        wait_until_answered(state, Instant::now().checked_add(CANCELLED_TIME));
     }
     if !connections.wait_until_empty(Instant::now() + LINGER_TIME) {
         connections.all().iter().for_each(|connection| connection.shut());
@@ -124,11 +125,10 @@ fn drain(state: &State) -> u64 {
     n_cut_off
 }
 
-/// Waits until every answer has been sent and every connection shut down behind it; whether that was within `time`.
-fn wait_until_answered(state: &State, time: Duration) -> bool {
+/// Waits until every answer has been sent and every connection shut down behind it; whether that was before `deadline`,
+/// which never comes if it is too far away for a clock.
+fn wait_until_answered(state: &State, deadline: Option<Instant>) -> bool {
     let begun = Instant::now();
-    // What is too far away for a clock never comes.
-    let deadline = begun.checked_add(time);
     loop {
         let (now, connections) = (Instant::now(), state.connections.all());
         if now >= begun + SILENT_TIME {

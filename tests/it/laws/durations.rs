@@ -184,3 +184,21 @@ fn an_endless_grace_lets_a_request_come_to_its_end() {
     assert_eq!(connection.answer(1).text(), "released\n");
     assert_eq!(in_time("the end of the server", &stopped).cut_off, 0);
 }
+
+#[test]
+fn the_grace_counts_from_the_beginning_of_the_shutdown() {
+    const GRACE: Duration = Duration::from_secs(3);
+    let handler = |request: Request<Body>| Response::new(format!("{:?}", request.cancellation().wait(PATIENCE)));
+    let mut site = Site::unix(Server::new().responder(handler).shutdown_grace(GRACE));
+    let mut connection = site.connect();
+    connection.request(1).get("/").send();
+    site.wait_for("the handler", |now| now.busy_workers == 1);
+    let running = site.running.take().unwrap();
+    running.shutdown().signal();
+    // Nobody waits for its end yet.
+    thread::sleep(GRACE);
+    let begun = std::time::Instant::now();
+    running.join().unwrap();
+    assert!(begun.elapsed() < GRACE - Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert_eq!(connection.answer(1).text(), "Some(Shutdown)");
+}
