@@ -16,7 +16,7 @@ const MAX_WAITING: usize = 1024;
 /// The longest line, in bytes: so those that wait have two megabytes at most. The errors of handlers may be longer.
 const MAX_LINE_LEN: usize = 2 << 10;
 
-/// The log of one server. Its thread begins with the first line.
+/// The log of one server.
 #[derive(Default)]
 pub(crate) struct Journal {
     lines: OnceLock<Option<Sender<Line>>>,
@@ -41,6 +41,13 @@ macro_rules! note {
 pub(crate) use note;
 
 impl Journal {
+    /// Begins the thread, if the program has a logger.
+    pub(crate) fn begin(&self) {
+        if log::max_level() > log::LevelFilter::Off {
+            self.lines.get_or_init(start);
+        }
+    }
+
     /// Leaves a line to be written; see [`note`]. Waits for nobody.
     pub(crate) fn write(&self, level: Level, text: String) {
         let Some(lines) = self.lines.get_or_init(start) else { return };

@@ -274,10 +274,11 @@ impl Counters {
 }
 
 impl Counter {
-    /// Where a refusal is counted; nowhere when the web server itself gave the request up.
+    /// Where a refusal is counted; nowhere when it was cancelled.
     pub(crate) fn of(refusal: Refusal) -> Option<Counter> {
         match refusal {
-            Refusal::Aborted => None,
+            // It is counted as cancelled.
+            Refusal::Aborted | Refusal::Overdue => None,
             Refusal::CantMultiplex => Some(Counter::CannotMultiplex),
             Refusal::Malformed => Some(Counter::Malformed),
             Refusal::Overloaded => Some(Counter::Overloaded),

@@ -25,14 +25,15 @@ use std::time::Instant;
 
 pub(crate) use self::context::Context;
 #[cfg(all(loom, test))]
-pub(crate) use self::outbox::Outbox;
+pub(crate) use self::outbox::{Outbox, Rest};
 #[cfg(not(all(loom, test)))]
-use self::outbox::Outbox;
-use self::outbox::Rest;
+use self::outbox::{Outbox, Rest};
 pub(crate) use self::permits::Permit;
 pub(crate) use self::registry::Registry;
+#[cfg(not(all(loom, test)))]
+use self::wire::Patience;
 #[cfg(all(loom, test))]
-pub(crate) use self::wire::Wire;
+pub(crate) use self::wire::{Patience, Wire};
 use crate::cgi::refusal_records;
 use crate::journal::note;
 use crate::metrics::Counter;
@@ -130,6 +131,12 @@ impl Connection {
         look(&mut self.requests.lock())
     }
 
+    /// Whether the web server sends no more and requests are active.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        let requests = self.requests.lock();
+        requests.is_disconnected() && requests.len() > 0
+    }
+
     pub(crate) fn has_requests(&self) -> bool {
         self.requests.lock().len() > 0
     }
@@ -200,9 +207,23 @@ impl Connection {
     }
 
     /// Sends whole records, and waits as long as the peer takes some of them now and then.
-    pub(crate) fn send(&self, _: &impl MayBlock, parts: &[&[u8]], ending: Option<Ending>) -> io::Result<()> {
-        let patience = self.context.settings.write_timeout;
-        self.sent(self.outbox.send(&self.socket, patience, parts, ending))
+    ///
+    /// What others have queued meanwhile comes back when there is too much of it. When the records need not be sent any
+    /// more, because `is_over`, sending fails.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        _: &impl MayBlock,
+        parts: &[&[u8]],
+        ending: Option<Ending>,
+        is_over: &dyn Fn() -> bool,
+    ) -> io::Result<Option<Unsent>> {
+        let patience = Patience { time: self.context.settings.write_timeout, is_over };
+        match self.outbox.send(&self.socket, patience, parts, ending) {
+            Ok(sent) => Ok(self.posted(sent)),
+            Err(error) if self.outbox.is_closed() => Err(self.lose(error)),
+            // It did not have its turn: the connection is as it was.
+            Err(error) => Err(error),
+        }
     }
 
     /// Answers a request that no handler will see, without waiting for anybody.
@@ -244,23 +265,13 @@ impl Connection {
         rest.map(|rest| Unsent { connection: self.clone(), rest: Some(rest) })
     }
 
-    fn sent(&self, sent: io::Result<usize>) -> io::Result<()> {
-        match sent {
-            Ok(n_written) => self.context.metrics.add(Counter::BytesOut, n_written as u64),
-            Err(error) => {
-                if error.kind() == io::ErrorKind::TimedOut {
-                    note!(
-                        self.context.journal,
-                        Warn,
-                        "connection {}: the web server reads nothing; closed",
-                        self.number
-                    );
-                }
-                self.shut();
-                return Err(error);
-            }
+    /// After an error in sending nothing more can be sent.
+    fn lose(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::TimedOut {
+            note!(self.context.journal, Warn, "connection {}: the web server reads nothing; closed", self.number);
         }
-        Ok(())
+        self.shut();
+        error
     }
 }
 
@@ -328,8 +339,11 @@ impl Unsent {
     pub(crate) fn flush(mut self, _: &impl MayBlock) -> io::Result<()> {
         let Some(rest) = self.rest.take() else { return Ok(()) };
         let connection = &self.connection;
-        let patience = connection.context.settings.write_timeout;
-        connection.sent(connection.outbox.flush(&connection.socket, patience, rest))
+        let patience = Patience::of(connection.context.settings.write_timeout);
+        let flushed = connection.outbox.flush(&connection.socket, patience, rest);
+        let n_written = flushed.map_err(|error| connection.lose(error))?;
+        connection.context.metrics.add(Counter::BytesOut, n_written as u64);
+        Ok(())
     }
 }
 

@@ -9,9 +9,9 @@
 //! ```
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::wire::{write_all, Wire};
+use super::wire::{write_all, Patience, Wire, LONGEST_WAIT};
 use crate::protocol::{CloseAfter, Ending};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -22,7 +22,7 @@ pub(crate) const MAX_QUEUED: usize = 256 << 10;
 /// How much the end of a response may add while another thread writes. A longer one waits for its turn.
 const MAX_LEFT: usize = MAX_QUEUED / 4;
 
-/// How often whoever must not wait writes what others have queued meanwhile, before it leaves that to one who may.
+/// How often a thread writes what others have queued meanwhile, before it leaves that to one who has nothing else to do.
 const MAX_ROUNDS: usize = 4;
 
 /// How long the peer of a connection that is reset has to read what is on its way. HAProxy 2.6 crashes when the reset
@@ -58,21 +58,23 @@ struct Outgoing {
 pub(crate) struct Rest(());
 
 impl Outbox {
-    /// Sends whole records, and waits for `patience` while the peer takes nothing. How many bytes were written.
+    /// Sends whole records, and waits as long as `patience` allows. How many bytes were written, and what of others is left
+    /// to send.
     pub(crate) fn send(
         &self,
         wire: &impl Wire,
-        patience: Duration,
+        patience: Patience<'_>,
         parts: &[&[u8]],
         ending: Option<Ending>,
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, Option<Rest>)> {
         let mut outgoing = self.outgoing.lock();
         while outgoing.is_taken && !outgoing.is_closed {
             if ending.is_some() && outgoing.queued.len() + total(parts) <= MAX_LEFT {
                 outgoing.queue(parts, ending);
-                return Ok(0);
+                return Ok((0, None));
             }
-            self.changed.wait(&mut outgoing);
+            patience.check()?;
+            self.changed.wait_until(&mut outgoing, Instant::now() + LONGEST_WAIT);
         }
         if outgoing.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -86,17 +88,22 @@ impl Outbox {
             return self.send_with_others(wire, patience, parts);
         }
         let written = write_all(wire, parts, is_last, patience);
-        self.finish_turn(wire, patience, written)
+        self.finish_turn(wire, patience, written, MAX_ROUNDS)
     }
 
     /// Sends the end of a response together with those of others that are due at the same moment: whoever has one leaves
     /// it in the queue, while the turn is taken. (Row `multiplexed`: a write for each response takes half as much again.)
-    fn send_with_others(&self, wire: &impl Wire, patience: Duration, parts: &[&[u8]]) -> io::Result<usize> {
+    fn send_with_others(
+        &self,
+        wire: &impl Wire,
+        patience: Patience<'_>,
+        parts: &[&[u8]],
+    ) -> io::Result<(usize, Option<Rest>)> {
         wire.let_others_run();
         let queued = std::mem::take(&mut self.outgoing.lock().queued);
         let all: Vec<&[u8]> = parts.iter().copied().chain([&queued[..]]).collect();
         let written = write_all(wire, &all, false, patience);
-        self.finish_turn(wire, patience, written)
+        self.finish_turn(wire, patience, written, MAX_ROUNDS)
     }
 
     /// Sends whole records without waiting for anybody. How many bytes were written, and what is left to do.
@@ -116,9 +123,9 @@ impl Outbox {
         self.start(wire, outgoing)
     }
 
-    /// Goes on with the turn; waits for `patience` while the peer takes nothing. How many bytes were written.
-    pub(crate) fn flush(&self, wire: &impl Wire, patience: Duration, Rest(()): Rest) -> io::Result<usize> {
-        self.finish_turn(wire, patience, Ok(0))
+    /// Goes on with the turn until nothing is left. How many bytes were written.
+    pub(crate) fn flush(&self, wire: &impl Wire, patience: Patience<'_>, Rest(()): Rest) -> io::Result<usize> {
+        self.finish_turn(wire, patience, Ok(0), usize::MAX).map(|(n_written, _)| n_written)
     }
 
     /// Whether more waits to be sent than should.
@@ -176,17 +183,28 @@ impl Outbox {
         (n_written, Some(Rest(())))
     }
 
-    /// Ends the turn, after sending what was queued during it.
-    fn finish_turn(&self, wire: &impl Wire, patience: Duration, mut written: io::Result<usize>) -> io::Result<usize> {
-        loop {
+    /// Ends the turn, after sending what was queued during it. After so many rounds somebody else goes on with what others
+    /// queue: there need be no end of it.
+    fn finish_turn(
+        &self,
+        wire: &impl Wire,
+        patience: Patience<'_>,
+        mut written: io::Result<usize>,
+        rounds: usize,
+    ) -> io::Result<(usize, Option<Rest>)> {
+        for round in 0.. {
             if written.is_err() {
                 self.fail();
             }
             let n_written = written?;
-            let Some(bytes) = self.next_or_end(wire, Hurry::No) else { return Ok(n_written) };
+            if round == rounds {
+                return Ok((n_written, Some(Rest(()))));
+            }
+            let Some(bytes) = self.next_or_end(wire, Hurry::No) else { return Ok((n_written, None)) };
             written = write_all(wire, &[&bytes], false, patience).map(|n| n_written + n);
             self.changed.notify_all();
         }
+        Ok((0, None))
     }
 
     /// What is to be sent next. When there is nothing the turn is over, and with it the connection if that is due:

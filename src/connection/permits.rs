@@ -8,6 +8,8 @@ use crate::sync::{AtomicIsize, Ordering};
 pub(crate) struct Permits {
     most: isize,
     taken: AtomicIsize,
+    /// How many requests wait without a permit.
+    without: AtomicIsize,
 }
 
 /// One of them, given back when it is dropped. While a request waits for a worker its permit goes with the right to claim
@@ -20,7 +22,11 @@ pub(crate) struct Permit<'a> {
 
 impl Permits {
     pub(crate) fn new(most: usize) -> Permits {
-        Permits { most: isize::try_from(most).unwrap_or(isize::MAX), taken: AtomicIsize::new(0) }
+        Permits {
+            most: isize::try_from(most).unwrap_or(isize::MAX),
+            taken: AtomicIsize::new(0),
+            without: AtomicIsize::new(0),
+        }
     }
 
     /// A permit, if one is left.
@@ -33,16 +39,20 @@ impl Permits {
     /// The permit of a request that was claimed.
     pub(crate) fn of(&self, claim: Claim) -> Permit<'_> {
         if !claim.has_permit() {
+            self.without.fetch_sub(1, Ordering::Relaxed);
             self.taken.fetch_add(1, Ordering::Relaxed);
         }
         Permit { permits: self }
     }
 
-    /// Takes back the permit of a request that goes on waiting without.
-    pub(crate) fn take_back(&self, request: &RequestState) {
+    /// Takes back the permit of a request that waits for a worker; whether it may go on waiting without. As many may as
+    /// there are permits.
+    pub(crate) fn take_back(&self, request: &RequestState) -> bool {
         if request.give_permit_back() {
             drop(Permit { permits: self });
+            return self.without.fetch_add(1, Ordering::Relaxed) < self.most;
         }
+        true
     }
 }
 
@@ -84,7 +94,7 @@ mod tests {
         let permits = Permits::new(1);
         let request = RequestState::new(Role::Responder, PipeLimits { buffer: 0, max_len: 0 }, 0, Instant::now());
         permits.acquire().expect("the only one").leave_to_claimant(&request);
-        (0..2).for_each(|_| permits.take_back(&request));
+        assert!(permits.take_back(&request) && permits.take_back(&request));
         drop(permits.acquire().expect("there is one again"));
         let permit = permits.of(request.claim().expect("it waits"));
         assert!(permits.acquire().is_none());

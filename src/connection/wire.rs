@@ -8,7 +8,7 @@ use crate::net::Socket;
 
 /// The longest wait for a peer between two attempts to write. A kernel says that more can be written when much can, and
 /// a peer that takes little but takes it all the time is not one that takes nothing.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The writing side of a socket.
 pub(crate) trait Wire {
@@ -61,32 +61,55 @@ impl Wire for Socket {
     }
 }
 
-/// Writes all parts, and says how many bytes those are. It gives up when the peer has taken nothing for `patience`. Time
-/// in which this thread did not get to run, because the machine slept, is nobody's silence: no wait counts for more than
-/// was asked.
-pub(super) fn write_all(wire: &impl Wire, parts: &[&[u8]], is_last: bool, patience: Duration) -> io::Result<usize> {
+/// How long a thread waits for a peer.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience<'a> {
+    /// How long the peer may take nothing.
+    pub(super) time: Duration,
+    /// Whether what is sent need not be sent any more.
+    pub(super) is_over: &'a dyn Fn() -> bool,
+}
+
+impl Patience<'_> {
+    /// Patience for what must be sent.
+    pub(crate) fn of(time: Duration) -> Patience<'static> {
+        Patience { time, is_over: &|| false }
+    }
+
+    pub(super) fn check(self) -> io::Result<()> {
+        match (self.is_over)() {
+            true => Err(io::ErrorKind::ConnectionAborted.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Several attempts in the time that a peer has.
+    fn longest_wait(self) -> Duration {
+        (self.time / 8).clamp(Duration::from_millis(1), LONGEST_WAIT)
+    }
+}
+
+/// Writes all parts, and says how many bytes those are. It gives up when the peer has taken nothing for the time that it
+/// has. Time in which this thread did not get to run, because the machine slept, is nobody's silence: no wait counts for
+/// more than was asked.
+pub(super) fn write_all(wire: &impl Wire, parts: &[&[u8]], is_last: bool, patience: Patience<'_>) -> io::Result<usize> {
     let mut n_written = wire.write_now(parts, is_last)?;
     let mut rest = remaining(parts, n_written);
     let mut silence = Duration::ZERO;
     while !rest.is_empty() {
-        let (begun, most) = (Instant::now(), longest_wait(patience).min(patience - silence));
+        let (begun, most) = (Instant::now(), patience.longest_wait().min(patience.time - silence));
         wire.wait(most)?;
         silence += begun.elapsed().min(most);
         let written = wire.write_now(&rest, is_last)?;
         match written {
-            0 if silence >= patience => return Err(io::ErrorKind::TimedOut.into()),
-            0 => {}
+            0 if silence >= patience.time => return Err(io::ErrorKind::TimedOut.into()),
+            0 => patience.check()?,
             _ => silence = Duration::ZERO,
         }
         n_written += written;
         rest = remaining(&rest, written);
     }
     Ok(n_written)
-}
-
-/// Several attempts in the time that a peer has.
-fn longest_wait(patience: Duration) -> Duration {
-    (patience / 8).clamp(Duration::from_millis(1), LONGEST_WAIT)
 }
 
 /// What is left of `parts` after their first `written` bytes.
@@ -118,8 +141,9 @@ mod tests {
 
     #[test]
     fn a_patience_without_end_is_one() {
-        for patience in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
-            assert!(longest_wait(patience) <= LONGEST_WAIT && longest_wait(patience) > Duration::ZERO);
+        for time in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+            let wait = Patience::of(time).longest_wait();
+            assert!(wait <= LONGEST_WAIT && wait > Duration::ZERO);
         }
     }
 }

@@ -247,7 +247,7 @@ impl Bench {
 
     fn overdue(&mut self, passed: Duration) {
         self.now += passed;
-        let (refused, mut bodies) = self.demux.overdue(self.now, PATIENCE);
+        let (refused, mut bodies) = self.demux.overdue(self.now, PATIENCE, PATIENCE);
         let late: Vec<_> = self.active.iter().filter(|(_, request)| self.now - request.since >= PATIENCE).collect();
         let mut late_bodies: Vec<_> = late
             .iter()

@@ -27,10 +27,11 @@ impl Cancellation {
 
     /// Why the request need not go on; `None` while it should.
     pub fn reason(&self) -> Option<CancelReason> {
-        self.request.as_ref()?.reason()
+        self.request.as_ref()?.tell_reason()
     }
 
-    /// Sleeps until the request is cancelled, and at most for `timeout`; `None` when that has passed.
+    /// Sleeps until the request is cancelled, and at most for `timeout`; `None` when that has passed, or when the request
+    /// is over.
     ///
     /// A request that no server made, as in the test of a handler, is never cancelled.
     pub fn wait(&self, timeout: Duration) -> Option<CancelReason> {

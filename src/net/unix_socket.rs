@@ -2,7 +2,7 @@
 //!
 //! Processes of this crate that make or remove a socket file do that one after the other: each holds a lock on the
 //! directory meanwhile. So of two that find one stale path one gets it, and who removes its own file at its end cannot meet
-//! that of a successor.
+//! that of a successor. In a directory that the process cannot read there is no lock, and no such promise.
 
 use std::fs;
 use std::io;
@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,15 +18,20 @@ use rustix::fs::{chown, flock, open, FlockOperation, Gid, Mode, OFlags, Uid};
 use rustix::io::{ioctl_fionbio, Errno};
 use rustix::net::{connect, socket, AddressFamily, SocketAddrUnix, SocketType};
 
-/// How often, and after what pause, a lock is tried that another process holds. Each holds it for a moment.
-const LOCK_TRIES: usize = 200;
+/// How often, and after what pause, a lock is tried that another process holds. Each holds it for a moment; a process that
+/// is ending leaves its file rather than wait for longer.
+const BIND_TRIES: usize = 400;
+const REMOVE_TRIES: usize = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A socket file that this process has made.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
+    /// From the root of the file system: the process may go elsewhere.
+    absolute: PathBuf,
     inode: (u64, u64),
+    is_removed: AtomicBool,
 }
 
 /// Who may connect to a socket file. What is `None` stays as the process has it.
@@ -42,14 +48,18 @@ pub(crate) fn bind(path: PathBuf, permissions: Permissions) -> io::Result<(UnixL
     SocketAddrUnix::new(&path).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket: some 100 bytes is the most")
     })?;
-    let _lock = lock_directory(&path);
+    let lock = lock_directory(&path, BIND_TRIES);
+    if matches!(lock, Locked::ByAnother) {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process keeps the directory locked"));
+    }
     remove_stale(&path)?;
     let listener = match permissions.are_usual() {
         true => UnixListener::bind(&path)?,
         false => permissions.bind(&path)?,
     };
-    let file = SocketFile { inode: inode(&path)?, path };
-    Ok((listener, file))
+    let absolute = std::env::current_dir().map_or_else(|_| path.clone(), |here| here.join(&path));
+    let (inode, is_removed) = (inode(&path)?, AtomicBool::new(false));
+    Ok((listener, SocketFile { path, absolute, inode, is_removed }))
 }
 
 impl Permissions {
@@ -96,18 +106,29 @@ fn bind_in(private: &Path, made: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(format!("/proc/self/fd/{}/s", opened.as_raw_fd()))
 }
 
-/// Waits for other processes that are making or removing a socket file in the same directory. Where that cannot be had,
-/// as in a directory that cannot be read, it goes without.
-fn lock_directory(path: &Path) -> Option<OwnedFd> {
-    let directory = open(directory(path), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    for _ in 0..LOCK_TRIES {
+/// What became of an attempt to lock a directory.
+enum Locked {
+    Ours {
+        _directory: OwnedFd,
+    },
+    /// It cannot be read, and so not be locked.
+    Impossible,
+    ByAnother,
+}
+
+/// Waits for other processes that are making or removing a socket file in the same directory, and tries so often.
+fn lock_directory(path: &Path, tries: usize) -> Locked {
+    let Ok(directory) = open(directory(path), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {
+        return Locked::Impossible;
+    };
+    for _ in 0..tries {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Some(directory),
+            Ok(()) => return Locked::Ours { _directory: directory },
             Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_PAUSE),
-            Err(_) => return None,
+            Err(_) => return Locked::Impossible,
         }
     }
-    None
+    Locked::ByAnother
 }
 
 fn directory(path: &Path) -> &Path {
@@ -155,10 +176,14 @@ impl SocketFile {
     /// Removes the file if it still is the one that was made. The socket must still be open: until it is closed no other
     /// file can have its number.
     pub(crate) fn remove(&self) {
-        let _lock = lock_directory(&self.path);
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
+        if self.is_removed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let lock = lock_directory(&self.absolute, REMOVE_TRIES);
+        let is_ours = inode(&self.absolute).is_ok_and(|inode| inode == self.inode);
+        if is_ours && !matches!(lock, Locked::ByAnother) {
             // Whether it can be removed or not: this process is done with it.
-            let _: io::Result<()> = fs::remove_file(&self.path);
+            let _: io::Result<()> = fs::remove_file(&self.absolute);
         }
     }
 }

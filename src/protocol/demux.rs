@@ -26,6 +26,8 @@ pub(crate) struct Demux<T> {
     params_len: usize,
     /// The connection closes when no request is active any more.
     closing: bool,
+    /// The web server sends no more.
+    disconnected: bool,
     /// It is closing, and none was: what begins now is too late.
     closed: bool,
     /// The requests that have left the map or never came into it: each is being answered, or was.
@@ -87,6 +89,7 @@ impl<T: Clone> Demux<T> {
             next_generation: 0,
             params_len: 0,
             closing: false,
+            disconnected: false,
             closed: false,
             n_ended: 0,
             ids: Ids::None,
@@ -149,6 +152,7 @@ impl<T: Clone> Demux<T> {
     /// The web server sends no more: the requests without all of their PARAMS are forgotten.
     pub(crate) fn disconnect(&mut self) {
         self.closing = true;
+        self.disconnected = true;
         self.params_len = 0;
         self.requests.retain(|_, request| matches!(request.phase, Phase::Input { .. }));
     }
@@ -161,15 +165,20 @@ impl<T: Clone> Demux<T> {
             .collect()
     }
 
-    /// The requests for which the web server has let `patience` pass: those without all of their PARAMS are
-    /// refused, of the others the handles come back because a body is overdue.
-    pub(crate) fn overdue(&mut self, now: Instant, patience: Duration) -> (Vec<Refused>, Vec<T>) {
-        let late = |request: &Request<T>| now.saturating_duration_since(request.since) >= patience;
+    /// The requests for which the web server has let its time pass: those without all of their PARAMS are refused, of the
+    /// others the handles come back because a body is overdue.
+    pub(crate) fn overdue(
+        &mut self,
+        now: Instant,
+        params_patience: Duration,
+        body_patience: Duration,
+    ) -> (Vec<Refused>, Vec<T>) {
+        let late = |request: &Request<T>, patience| now.saturating_duration_since(request.since) >= patience;
         let (mut in_params, mut in_body) = (Vec::new(), Vec::new());
         for (&id, request) in &self.requests {
             match request.phase {
-                Phase::Params(_) if late(request) => in_params.push(id),
-                Phase::Input { stdin, data } if (stdin || data) && late(request) => {
+                Phase::Params(_) if late(request, params_patience) => in_params.push(id),
+                Phase::Input { stdin, data } if (stdin || data) && late(request, body_patience) => {
                     in_body.push(request.handle.clone())
                 }
                 _ => {}
@@ -186,6 +195,10 @@ impl<T: Clone> Demux<T> {
     /// next, and no answer but the present one can be on its way.
     fn is_sequential(&self) -> bool {
         self.ids != Ids::Several
+    }
+
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.disconnected
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -257,8 +257,8 @@ fn overdue_params_are_refused_and_overdue_bodies_reported() {
     bench.start(2, 1);
     bench.start(3, 2);
     let patience = Duration::from_secs(5);
-    assert_eq!(bench.demux.overdue(bench.now + patience / 2, patience), (vec![], vec![]));
-    let (overdue, bodies) = bench.demux.overdue(bench.now + patience, patience);
+    assert_eq!(bench.demux.overdue(bench.now + patience / 2, patience, patience), (vec![], vec![]));
+    let (overdue, bodies) = bench.demux.overdue(bench.now + patience, patience, patience);
     assert_eq!(overdue, [refused(1, Refusal::ParamsTimedOut, true)]);
     assert_eq!(bodies, [2], "an authorizer has no body to wait for");
 }

@@ -157,6 +157,8 @@ pub(crate) enum Refusal {
     Malformed,
     /// Too many requests or PARAMS on the connection, no worker and no place in the queue, or none in time.
     Overloaded,
+    /// The request took too long, and has no worker yet.
+    Overdue,
     /// The PARAMS took too long.
     ParamsTimedOut,
     ParamsTooLarge,

@@ -221,8 +221,16 @@ impl Pipe {
     fn next_from_spool(&self, start: u64, len: u64) -> io::Result<Vec<u8>> {
         let mut chunk = take_large_buffer();
         chunk.resize(len as usize, 0);
-        self.spool.read_at(start, &mut chunk)?;
+        let read = self.spool.read_at(start, &mut chunk);
         let mut state = self.state.lock();
+        if state.closed {
+            // The file may be gone.
+            return Err(state
+                .end
+                .and_then(|end| end.outcome::<()>().err())
+                .unwrap_or_else(|| BodyError::Finished.into()));
+        }
+        read?;
         state.spooled.start = (start + len).min(state.spooled.end);
         Ok(chunk)
     }

@@ -115,9 +115,7 @@ impl Signal {
         let stops = cancel != Cancel::HalfClosed && set(&self.stopped);
         let is_first = set(&self.cancelled);
         if is_first {
-            // Whoever found nothing has begun to wait once this lock is free.
-            drop(self.waiting.lock());
-            self.fired.notify_all();
+            self.wake();
         }
         Fired { is_first, stops }
     }
@@ -132,11 +130,18 @@ impl Signal {
         CancelReason::from_number(self.stopped.load(Ordering::Acquire))
     }
 
-    /// Waits until the request is cancelled or `timeout` has passed.
-    pub(crate) fn wait(&self, timeout: Duration) -> Option<CancelReason> {
+    /// Wakes whoever waits, to look again.
+    pub(crate) fn wake(&self) {
+        // Whoever found nothing has begun to wait once this lock is free.
+        drop(self.waiting.lock());
+        self.fired.notify_all();
+    }
+
+    /// Waits until the request is cancelled, it `is_over`, or `timeout` has passed.
+    pub(crate) fn wait(&self, timeout: Duration, is_over: impl Fn() -> bool) -> Option<CancelReason> {
         let deadline = Instant::now().checked_add(timeout);
         let mut waiting = self.waiting.lock();
-        while self.reason().is_none() {
+        while self.reason().is_none() && !is_over() {
             match deadline {
                 None => self.fired.wait(&mut waiting),
                 Some(deadline) if self.fired.wait_until(&mut waiting, deadline).timed_out() => break,
@@ -157,10 +162,13 @@ mod tests {
     fn the_first_reason_stays() {
         for cancel in [Cancel::Aborted, Cancel::Lost, Cancel::Deadline, Cancel::Shutdown] {
             let signal = Signal::default();
-            assert_eq!((signal.reason(), signal.wait(Duration::ZERO)), (None, None));
+            assert_eq!((signal.reason(), signal.wait(Duration::ZERO, || false)), (None, None));
             assert_eq!(signal.fire(cancel), Fired { is_first: true, stops: true });
             assert_eq!(signal.fire(Cancel::Shutdown), Fired { is_first: false, stops: false });
-            assert_eq!((signal.reason(), signal.wait(Duration::MAX)), (Some(cancel.reason()), Some(cancel.reason())));
+            assert_eq!(
+                (signal.reason(), signal.wait(Duration::MAX, || false)),
+                (Some(cancel.reason()), Some(cancel.reason()))
+            );
             assert_eq!(signal.stopped(), Some(cancel.reason()));
         }
     }
@@ -181,7 +189,7 @@ mod tests {
         let waiters: Vec<_> = (0..4)
             .map(|_| {
                 let signal = signal.clone();
-                thread::spawn(move || signal.wait(Duration::from_secs(60)))
+                thread::spawn(move || signal.wait(Duration::from_secs(60), || false))
             })
             .collect();
         signal.fire(Cancel::Aborted);

@@ -25,6 +25,8 @@ pub(crate) struct RequestState {
     begun: Instant,
     params: OnceLock<Params>,
     is_over: AtomicBool,
+    /// The handler knows that it is cancelled.
+    is_told: AtomicBool,
     /// ABORT_REQUEST has come, be it after another cancellation.
     is_aborted: AtomicBool,
     /// It is in the log as a slow request.
@@ -66,6 +68,7 @@ impl RequestState {
             begun,
             params: OnceLock::new(),
             is_over: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             is_aborted: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
         }
@@ -139,6 +142,7 @@ impl RequestState {
     /// The handler has returned, or never ran: what is left of the request can neither be read nor written.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Release);
+        self.signal.wake();
         self.inputs().for_each(|pipe| pipe.abort(BodyError::Finished));
     }
 
@@ -169,13 +173,29 @@ impl RequestState {
         self.is_aborted.load(Ordering::Acquire)
     }
 
+    /// Like [`reason`](Self::reason), for the handler: from now on it may act on it.
+    pub(crate) fn tell_reason(&self) -> Option<CancelReason> {
+        let reason = self.reason();
+        if reason.is_some() {
+            self.is_told.store(true, Ordering::Release);
+        }
+        reason
+    }
+
+    /// Why what the handler does may be less than what it would have done.
+    pub(crate) fn given_up(&self) -> Option<CancelReason> {
+        self.stopped().or_else(|| self.is_told.load(Ordering::Acquire).then(|| self.reason()).flatten())
+    }
+
     /// Why its response may not go on.
     pub(crate) fn stopped(&self) -> Option<CancelReason> {
         self.signal.stopped()
     }
 
+    /// Waits until the request is cancelled or over, or `timeout` has passed.
     pub(crate) fn wait(&self, timeout: Duration) -> Option<CancelReason> {
-        self.signal.wait(timeout)
+        self.signal.wait(timeout, || self.is_over.load(Ordering::Acquire));
+        self.tell_reason()
     }
 
     pub(crate) fn age(&self, now: Instant) -> Duration {

@@ -102,6 +102,7 @@ impl Accept {
             Admission::Serve => Admission::Serve,
             _ => {
                 lobby.let_go();
+                self.state.workers.sweep();
                 self.state.admission()
             }
         }

@@ -13,7 +13,7 @@ use crate::protocol::{
     put_end_of_stream, put_record, Completed, Cut, Ending, ProtocolStatus, RecordHeader, RecordType, RequestId,
     HEADER_LEN, MAX_CONTENT_LEN,
 };
-use crate::request::RequestState;
+use crate::request::{CancelReason, RequestState};
 
 /// Collected output is sent when there is this much of it.
 const SEND_LEN: usize = 32 << 10;
@@ -137,12 +137,11 @@ impl<'a> Answer<'a> {
         self.sent(sent)
     }
 
-    /// Why it must not pass for a whole, now that its body has come to its end. A body without a length that ends after
-    /// its request was cancelled may have ended for that.
-    pub(super) fn failure(&mut self) -> Option<BodyError> {
-        if self.progress == Progress::Sent && !self.is_complete() {
-            // What it finds it keeps.
-            let _: io::Result<()> = self.check();
+    /// Why it must not pass for a whole, now that its body has come to its end. One that was streamed, has no length, and
+    /// ends after its request was cancelled may have ended for that.
+    pub(super) fn failure(&mut self, is_streamed: bool) -> Option<BodyError> {
+        if is_streamed && !self.is_complete() {
+            self.failed = self.failed.or_else(|| self.to.request.given_up().map(CancelReason::body_error));
         }
         self.failed
     }

@@ -37,6 +37,7 @@ pub(crate) fn run(state: &State) {
         connections.wait_for_tick(tick, || state.is_stopped());
         let now = Instant::now();
         connections.all().iter().for_each(|connection| check(state, connection, now));
+        state.workers.sweep();
         if now.saturating_duration_since(trimmed) >= TRIM_TIME {
             trimmed = now;
             state.trim_threads();
@@ -61,8 +62,14 @@ fn check(state: &State, connection: &Arc<Connection>, now: Instant) {
     let draining = times.draining.load(Ordering::Relaxed);
     let silent_since = draining.max(times.activity.load(Ordering::Relaxed));
     let is_drained = has(draining, DRAIN_TIME) || has(silent_since, SILENT_DRAIN_TIME);
-    if draining != 0 && is_drained && connection.is_closed() {
+    if draining != 0 && !connection.is_closed() {
+        // Its time begins when its last response has been sent.
+        times.draining.store(connection.context.millis(now), Ordering::Relaxed);
+    } else if draining != 0 && is_drained {
         connection.stop_reading();
+    }
+    if connection.is_half_closed() && connection.socket().is_hung_up() {
+        cancel(state, connection, Cancel::Lost, |_| true);
     }
     if connection.has_requests() {
         connection.touch(now);
@@ -82,7 +89,9 @@ fn check(state: &State, connection: &Arc<Connection>, now: Instant) {
 
 fn check_requests(state: &State, connection: &Arc<Connection>, now: Instant) {
     let settings = &connection.context.settings;
-    let (refused, overdue_inputs) = connection.with_requests(|requests| requests.overdue(now, settings.read_timeout));
+    let for_params = settings.request_timeout.map_or(settings.read_timeout, |time| time.min(settings.read_timeout));
+    let (refused, overdue_inputs) =
+        connection.with_requests(|requests| requests.overdue(now, for_params, settings.read_timeout));
     refused.into_iter().for_each(|refused| state.carry_on(connection.refuse(refused)));
     overdue_inputs.iter().for_each(|request| request.end_overdue_input());
     settings.slow_request.into_iter().for_each(|slow| report_slow(connection, now, slow));
@@ -109,7 +118,8 @@ pub(crate) fn cancel(
     for (key, request) in connection.active().into_iter().filter(|(_, request)| is_due(request)) {
         n_cancelled += 1;
         if let Some(completed) = state.cancel(connection, key, &request, cancel) {
-            state.carry_on(connection.refuse(completed.refused(Refusal::Overloaded)));
+            let refusal = if cancel == Cancel::Deadline { Refusal::Overdue } else { Refusal::Overloaded };
+            state.carry_on(connection.refuse(completed.refused(refusal)));
         }
     }
     n_cancelled

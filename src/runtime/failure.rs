@@ -17,13 +17,26 @@ pub(super) struct Failure {
 }
 
 /// Runs users' code. A panic stays with the request it happened in, and so does whatever happens while its error is
-/// displayed or dropped.
+/// displayed or dropped. What belongs to the users is dropped where nothing is unwinding: a second panic would end the
+/// process.
 pub(super) fn guard<R>(run: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Failure> {
-    let outcome = catch(|| run().map_err(|error| Failure::of_error(error.as_ref())));
-    outcome.unwrap_or_else(|text| Err(Failure { body_error: None, text: format!("it panicked: {text}") }))
+    match catch(run) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            let failure = catch(|| Failure::of_error(error.as_ref())).unwrap_or_else(Failure::of_panic);
+            // It has failed already; how its error goes changes nothing.
+            let _: Result<(), String> = catch(|| drop(error));
+            Err(failure)
+        }
+        Err(text) => Err(Failure::of_panic(text)),
+    }
 }
 
 impl Failure {
+    fn of_panic(text: String) -> Failure {
+        Failure { body_error: None, text: format!("it panicked: {text}") }
+    }
+
     pub(super) fn of_body(error: BodyError) -> Failure {
         Failure { body_error: Some(error), text: error.to_string() }
     }
@@ -80,6 +93,7 @@ mod tests {
     use std::io;
     use std::panic::panic_any;
 
+    #[derive(Debug)]
     struct PanicsWhenDropped;
 
     impl Drop for PanicsWhenDropped {
@@ -99,6 +113,17 @@ mod tests {
 
     impl std::error::Error for PanicsWhenShown {}
 
+    #[derive(Debug)]
+    struct PanicsAlways(#[allow(dead_code)] PanicsWhenDropped);
+
+    impl fmt::Display for PanicsAlways {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("shown")
+        }
+    }
+
+    impl std::error::Error for PanicsAlways {}
+
     fn text(run: impl FnOnce() -> Result<(), BoxError>) -> String {
         guard(run).expect_err("a failure").to_string()
     }
@@ -110,6 +135,7 @@ mod tests {
         assert_eq!(text(|| panic_any(7)), "it panicked: not a text");
         assert_eq!(text(|| panic_any(PanicsWhenDropped)), "it panicked: not a text");
         assert_eq!(text(|| Err(PanicsWhenShown.into())), "it panicked: shown");
+        assert_eq!(text(|| Err(PanicsAlways(PanicsWhenDropped).into())), "it panicked: shown");
         assert_eq!(text(|| Err("a\nb".into())), "a\\nb");
     }
 

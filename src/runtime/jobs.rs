@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::pool::Pool;
 use crate::connection::Connection;
 use crate::protocol::{RequestKey, Role};
 use crate::request::RequestState;
@@ -14,6 +15,8 @@ pub(crate) struct Work {
     /// The PARAMS stream (FastCGI 5.2).
     pub(crate) params: Vec<u8>,
     pub(crate) request: Arc<RequestState>,
+    /// The threads for what the worker leaves unsent.
+    pub(crate) flushers: Pool<ConnectionJob>,
 }
 
 /// Something to do for a connection: to read it, or to send what could not be sent without waiting.

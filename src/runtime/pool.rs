@@ -15,9 +15,6 @@ use crate::sync::{AtomicIsize, AtomicU8, Condvar, Mutex, Ordering, Receiver, Sen
 /// How often threads without work are let go. Starting one costs more than most requests.
 pub(crate) const TRIM_TIME: Duration = Duration::from_secs(10);
 
-/// How many unwanted jobs may lie in the channel whatever else is in it.
-const MIN_UNWANTED: usize = 64;
-
 /// Something to do on a pooled thread.
 pub(crate) trait Job: Send + 'static {
     /// Whether it is still to be done. Once it is not, it never is again.
@@ -25,12 +22,14 @@ pub(crate) trait Job: Send + 'static {
         true
     }
 
-    fn run(self);
+    /// Does it; `false` when it was not to be done any more.
+    fn run(self) -> bool;
 }
 
 impl Job for Box<dyn FnOnce() + Send> {
-    fn run(self) {
+    fn run(self) -> bool {
         self();
+        true
     }
 }
 
@@ -120,8 +119,15 @@ impl<J: Job> Pool<J> {
     pub(crate) fn note_unwanted(&self) {
         let n_unwanted = 1 + self.state.n_unwanted.fetch_add(1, Ordering::Relaxed);
         let n_jobs = self.state.receiver.len();
-        if n_unwanted as usize > MIN_UNWANTED.max(n_jobs / 2) {
-            self.state.sweep(n_jobs);
+        if n_unwanted > n_jobs as isize / 2 {
+            self.sweep();
+        }
+    }
+
+    /// Takes out what is unwanted, with all that it holds.
+    pub(crate) fn sweep(&self) {
+        if self.state.n_unwanted.load(Ordering::Relaxed) > 0 {
+            self.state.sweep(self.state.receiver.len());
             self.wake();
         }
     }
@@ -205,10 +211,9 @@ impl<J: Job> PoolState<J> {
     }
 
     fn run(&self, job: J) {
-        match job.is_wanted() {
-            true => job.run(),
+        if !job.run() {
             // It may have been given up this moment: then it counts, or will.
-            false => drop(self.n_unwanted.fetch_sub(1, Ordering::Relaxed)),
+            self.n_unwanted.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

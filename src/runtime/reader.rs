@@ -248,7 +248,8 @@ impl Reader {
         };
         context.metrics.count(Counter::Submitted);
         permit.leave_to_claimant(&request);
-        self.state.workers.add(Work { connection: self.connection.clone(), key, role, params, request });
+        let (connection, flushers) = (self.connection.clone(), self.state.readers.clone());
+        self.state.workers.add(Work { connection, key, role, params, request, flushers });
     }
 
     fn push(&mut self, request: Arc<RequestState>, stream: Stream, content: &[u8]) {
@@ -314,9 +315,13 @@ impl Reader {
     /// A request whose peer has gone: its handler is told. If it waits for a worker it gives its permit to others.
     fn disconnect(&self, key: RequestKey, request: &RequestState, is_lost: bool) {
         let cancel = if is_lost { Cancel::Lost } else { Cancel::HalfClosed };
-        self.connection.context.permits.take_back(request);
+        let may_wait = self.connection.context.permits.take_back(request);
         let completed = self.state.cancel(&self.connection, key, request, cancel);
         completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Aborted)));
+        if !may_wait {
+            let completed = self.state.give_up(&self.connection, key, request);
+            completed.into_iter().for_each(|completed| self.refuse(completed.refused(Refusal::Overloaded)));
+        }
     }
 }
 

@@ -40,6 +40,7 @@ impl State {
         // A connection has one reader, and now and then a thread that waits for its peer.
         let readers = PoolLimits { threads: connections.saturating_mul(2), stack_len: READER_STACK_LEN };
         let context = Arc::new(Context::new(settings, handlers, metrics));
+        context.journal.begin();
         let state = Arc::new(State {
             connections: Arc::default(),
             workers: Pool::new("fcgi-worker", workers, context.journal.clone()),
@@ -86,7 +87,12 @@ impl State {
     }
 
     /// Takes a request out of the map if it waits for a worker, and out of the workers' way.
-    fn give_up(&self, connection: &Connection, key: RequestKey, request: &RequestState) -> Option<Completed> {
+    pub(crate) fn give_up(
+        &self,
+        connection: &Connection,
+        key: RequestKey,
+        request: &RequestState,
+    ) -> Option<Completed> {
         let completed = connection.give_up(key, request)?;
         self.workers.note_unwanted();
         Some(completed)

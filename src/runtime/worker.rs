@@ -19,10 +19,11 @@ use http::{Method, Request, StatusCode};
 
 use super::answer::{Answer, Destination, Progress};
 use super::failure::{guard, Failure};
-use super::jobs::Work;
-use super::pool::Job;
+use super::flush::flush;
+use super::jobs::{ConnectionJob, Work};
+use super::pool::{Job, Pool};
 use crate::cgi::{read_head, BadRequest, BodyRule, Params, RequestHead};
-use crate::connection::{Connection, MayBlock, Permit};
+use crate::connection::{Connection, MayBlock, Permit, Unsent};
 use crate::handler::{AppStatus, Body, BodyWriter, BoxError, FilterData, Kind, Reply, SendBody, Served};
 use crate::journal::note;
 use crate::metrics::Counter;
@@ -49,12 +50,13 @@ impl Job for Work {
         self.request.is_waiting()
     }
 
-    fn run(self) {
-        let Work { connection, key, role, params, request } = self;
-        let Some(claim) = request.claim() else { return };
+    fn run(self) -> bool {
+        let Work { connection, key, role, params, request, flushers } = self;
+        let Some(claim) = request.claim() else { return false };
         connection.context.metrics.count(Counter::Taken);
         let running = Running { request: &request, _permit: connection.context.permits.of(claim) };
-        let turn = Turn { connection: &connection, request: &request, key, role, me: WorkerThread(()) };
+        let turn =
+            Turn { connection: &connection, request: &request, key, role, flushers: &flushers, me: WorkerThread(()) };
         // What a handler may do is guarded closer by. This is for the rest.
         let outcome = guard(|| {
             turn.run(params, running);
@@ -73,6 +75,7 @@ impl Job for Work {
                 connection.context.metrics.count(Counter::Completed);
             }
         }
+        true
     }
 }
 
@@ -109,6 +112,7 @@ struct Turn<'a> {
     request: &'a Arc<RequestState>,
     key: RequestKey,
     role: Role,
+    flushers: &'a Pool<ConnectionJob>,
     me: WorkerThread,
 }
 
@@ -225,7 +229,15 @@ impl Turn<'_> {
 
     /// Whether the body was sent as it should be, and why not. `None` is a body that ended too early.
     fn send_body(&self, body: SendBody, answer: &mut Answer<'_>) -> Result<(), Option<Failure>> {
-        let written = guard(|| Ok(write_body(body, answer)?));
+        let (written, is_streamed) = match body.into_kind() {
+            Kind::Bytes { bytes, .. } => (guard(|| Ok(answer.write(&bytes)?)), false),
+            Kind::Reader(mut reader) => {
+                let written = guard(|| Ok(copy(&mut reader, answer)?));
+                self.dispose(reader);
+                (written, true)
+            }
+            Kind::Writer(write) => (guard(|| Ok(write(&mut BodyWriter(answer))?)), true),
+        };
         if answer.is_long() {
             note!(
                 self.connection.context.journal,
@@ -234,7 +246,7 @@ impl Turn<'_> {
                 self.describe()
             );
         }
-        match (written, answer.failure()) {
+        match (written, answer.failure(is_streamed)) {
             // Whatever the handler makes of a failed write: what follows it is missing.
             (Ok(()), Some(error)) => Err(Some(Failure::of_body(error))),
             (Ok(()), None) if answer.is_short() => {
@@ -308,19 +320,31 @@ impl Turn<'_> {
         records
     }
 
+    /// Sends a part of the answer, for as long as the request is not cancelled.
     fn send_part(&self, parts: &[&[u8]]) -> io::Result<()> {
-        let sent = self.connection.send(&self.me, parts, None);
-        if sent.is_err() {
-            // A writer can be the first to meet the end of a connection.
-            self.connection.cancel(self.key, self.request, Cancel::Lost);
+        let is_over = || self.request.stopped().is_some();
+        match self.connection.send(&self.me, parts, None, &is_over) {
+            Ok(unsent) => {
+                self.carry_on(unsent);
+                Ok(())
+            }
+            Err(error) => {
+                // A writer can be the first to meet the end of a connection.
+                self.connection.cancel(self.key, self.request, Cancel::Lost);
+                Err(error)
+            }
         }
-        sent
     }
 
+    /// Sends the end of the answer. That of a cancelled request is worth no wait.
     fn send_last(&self, records: &[u8], ending: Ending) {
-        let sent = self.connection.send(&self.me, &[records], Some(ending));
-        let closed = self.connection.close_behind_response().map_or(Ok(()), |unsent| unsent.flush(&self.me));
-        if let Err(error) = sent.and(closed) {
+        let sent = match self.request.stopped() {
+            None => self.connection.send(&self.me, &[records], Some(ending), &|| false),
+            Some(_) => Ok(self.connection.post(records, Some(ending))),
+        };
+        let sent = sent.map(|unsent| self.carry_on(unsent));
+        self.carry_on(self.connection.close_behind_response());
+        if let Err(error) = sent {
             // Web servers that have all they want go without waiting for END_REQUEST.
             note!(
                 self.connection.context.journal,
@@ -328,6 +352,13 @@ impl Turn<'_> {
                 "connection {}: the peer went before the end: {error}",
                 self.connection.number()
             );
+        }
+    }
+
+    /// Leaves what is unsent to a thread that has nothing else to do.
+    fn carry_on(&self, unsent: Option<Unsent>) {
+        if let Some(unsent) = unsent {
+            self.flushers.submit(flush(unsent));
         }
     }
 
@@ -367,21 +398,13 @@ fn rejection(status: StatusCode) -> Counter {
     }
 }
 
-fn write_body(body: SendBody, answer: &mut Answer<'_>) -> io::Result<()> {
-    match body.into_kind() {
-        Kind::Bytes { bytes, .. } => answer.write(&bytes),
-        Kind::Reader(reader) => copy(reader, answer),
-        Kind::Writer(write) => write(&mut BodyWriter(answer)),
-    }
-}
-
 /// Reads as much as a record carries at once, so that nothing is copied on the way, and no more than the answer may have.
-fn copy(mut reader: Box<dyn Read + Send>, answer: &mut Answer<'_>) -> io::Result<()> {
+fn copy(reader: &mut (dyn Read + Send), answer: &mut Answer<'_>) -> io::Result<()> {
     let mut buffer = vec![0; MAX_CONTENT_LEN];
     while !answer.is_complete() {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(len) => answer.write(&buffer[..len])?,
+            Ok(len) => io::Write::write_all(answer, &buffer[..len])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -107,7 +107,17 @@ impl Demo {
 
     /// What it wrote to its standard error so far.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).expect("the log can be read")
+        let read = || fs::read_to_string(self.directory.path().join("log")).expect("the log can be read");
+        // A thread of its own writes it: what is on its way is there in a moment.
+        let mut log = read();
+        loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let later = read();
+            if later == log {
+                return log;
+            }
+            log = later;
+        }
     }
 
     /// The counters of `/metrics`, over a connection of their own.

@@ -159,7 +159,7 @@ fn only_workers_and_flushing_threads_may_wait_for_a_peer() {
     assert_eq!(places("impl MayBlock for"), ["flush.rs", "worker.rs"]);
     assert_eq!(places("FlushThread("), ["flush.rs"]);
     assert_eq!(places("WorkerThread("), ["worker.rs"]);
-    assert_eq!(places("flush::flush("), ["state.rs"]);
+    assert_eq!(places("flush(unsent)"), ["state.rs", "worker.rs"]);
     assert_eq!(places("wait_writable("), ["socket.rs", "wire.rs"]);
     assert_eq!(places("wait_for_room("), ["flush.rs", "mod.rs", "outbox.rs", "serve.rs"]);
 }

@@ -100,7 +100,7 @@ fn a_worker_a_deadline_and_a_lost_connection_end_a_request_once() {
         let fixture = Fixture::new();
         let worker = spawn(&fixture, Fixture::work);
         let clock = spawn(&fixture, |fixture| fixture.give_up(Cancel::Deadline));
-        fixture.connection.context.permits.take_back(&fixture.request);
+        assert!(fixture.connection.context.permits.take_back(&fixture.request));
         fixture.give_up(Cancel::Lost);
         worker.join().expect("no panic");
         clock.join().expect("no panic");

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::check;
-use crate::connection::{Outbox, Wire};
+use crate::connection::{Outbox, Patience, Rest, Wire};
 use crate::protocol::{ending_for_tests as ending, CloseAfter, Ending};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+fn patience() -> Patience<'static> {
+    Patience::of(Duration::from_secs(60))
+}
 
 /// A peer whose kernel takes one byte at first, and all after somebody has waited for it.
 #[derive(Default)]
@@ -71,13 +73,19 @@ struct Fixture {
 
 impl Fixture {
     fn send(&self, record: &str, ending: Option<Ending>) {
-        self.outbox.send(&self.peer, PATIENCE, &[record.as_bytes()], ending).expect("sent");
+        let (_, rest) = self.outbox.send(&self.peer, patience(), &[record.as_bytes()], ending).expect("sent");
+        self.carry_on(rest);
     }
 
     /// Posts as a reader does, and carries on as the runtime does.
     fn post(&self, record: &str, ending: Option<Ending>) {
-        if let (_, Some(rest)) = self.outbox.post(&self.peer, record.as_bytes(), ending) {
-            self.outbox.flush(&self.peer, PATIENCE, rest).expect("sent");
+        let (_, rest) = self.outbox.post(&self.peer, record.as_bytes(), ending);
+        self.carry_on(rest);
+    }
+
+    fn carry_on(&self, rest: Option<Rest>) {
+        if let Some(rest) = rest {
+            self.outbox.flush(&self.peer, patience(), rest).expect("sent");
         }
     }
 }
@@ -141,7 +149,7 @@ fn two_who_must_not_wait_leave_nothing_behind() {
 
 #[test]
 fn closing_at_any_moment_leaves_nobody_waiting() {
-    let send = |fixture: &Fixture| drop(fixture.outbox.send(&fixture.peer, PATIENCE, &[b"(worker)"], None));
+    let send = |fixture: &Fixture| drop(fixture.outbox.send(&fixture.peer, patience(), &[b"(worker)"], None));
     both(send, |fixture| fixture.outbox.close(), |fixture| assert!(fixture.outbox.is_closed()));
 }
 
@@ -158,7 +166,7 @@ fn a_turn_that_nobody_carries_on_with_is_found() {
 #[should_panic]
 fn an_end_that_comes_too_early_is_found() {
     let send = |fixture: &Fixture, ending| {
-        drop(fixture.outbox.send(&fixture.peer, PATIENCE, &[b"(answer)"], ending));
+        drop(fixture.outbox.send(&fixture.peer, patience(), &[b"(answer)"], ending));
     };
     let look = |fixture: &Fixture| assert_eq!(fixture.peer.sent(), "(answer)(answer)");
     both(move |fixture| send(fixture, last(1)), move |fixture| send(fixture, Some(ending(None, false))), look);

@@ -10,8 +10,9 @@ use crate::runtime::{Job, Pool, PoolLimits};
 struct Count(Arc<Counter>);
 
 impl Job for Count {
-    fn run(self) {
+    fn run(self) -> bool {
         self.0.count();
+        true
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Patience<'_> = Patience { time: Duration::from_secs(60), is_over: &|| false };
 
 fn pair() -> (Arc<Socket>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
@@ -37,7 +37,7 @@ fn closing_shuts_down_behind_the_last_byte() {
     outbox.send(&*socket, LONG, &[b"one, ", b"two"], None).expect("sent");
     outbox.send(&*socket, LONG, &[b", three"], last(1)).expect("sent");
     let late = outbox.send(&*socket, LONG, &[b"late"], None);
-    assert_eq!(late.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
+    assert_eq!(late.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
     let mut received = String::new();
     theirs.read_to_string(&mut received).expect("the end");
     assert_eq!(received, "one, two, three");
@@ -91,23 +91,23 @@ fn posting_does_not_write_for_others_without_end() {
 
 #[test]
 fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
-    let patience = Duration::from_millis(400);
+    let time = Duration::from_millis(400);
     let (socket, mut theirs) = pair();
     let slow = thread::spawn({
         let socket = socket.clone();
-        move || Outbox::default().send(&*socket, patience, &[&vec![1; 1 << 20]], None)
+        move || Outbox::default().send(&*socket, Patience::of(time), &[&vec![1; 1 << 20]], None)
     });
     let (mut taken, mut buffer) = (0, vec![0; 32 << 10]);
     while taken < 1 << 20 {
         taken += theirs.read(&mut buffer).expect("some of it");
-        thread::sleep(patience / 8);
+        thread::sleep(time / 8);
     }
-    assert_eq!(slow.join().expect("no panic").expect("sent, though it took longer"), 1 << 20);
+    assert_eq!(slow.join().expect("no panic").expect("sent, though it took longer").0, 1 << 20);
     let (socket, _theirs) = pair();
     let begun = std::time::Instant::now();
-    let stuck = Outbox::default().send(&*socket, patience, &[&vec![1; 4 << 20]], None);
-    assert_eq!(stuck.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
-    assert!(begun.elapsed() >= patience);
+    let stuck = Outbox::default().send(&*socket, Patience::of(time), &[&vec![1; 4 << 20]], None);
+    assert_eq!(stuck.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    assert!(begun.elapsed() >= time);
 }
 
 #[test]
@@ -146,11 +146,24 @@ fn a_closed_outbox_wakes_who_waits_for_room_or_for_a_turn() {
     });
     let for_turn = thread::spawn({
         let (socket, outbox) = (socket.clone(), outbox.clone());
-        move || outbox.send(&*socket, LONG, &[b"x"], None).map_err(|error| error.kind())
+        move || outbox.send(&*socket, LONG, &[b"x"], None).map(drop).map_err(|error| error.kind())
     });
     outbox.close();
     for_room.join().expect("woken");
     assert_eq!(for_turn.join().expect("woken"), Err(io::ErrorKind::BrokenPipe));
     assert!(outbox.post(&*socket, b"x", None).1.is_none());
+    drop(rest);
+}
+
+#[test]
+fn what_need_not_be_sent_any_more_is_not_waited_for() {
+    let (socket, _theirs) = pair();
+    let outbox = Outbox::default();
+    let over = Patience { is_over: &|| true, ..LONG };
+    let (_, rest) = fill(&outbox, &socket, &[0; 1000]);
+    let waiting = outbox.send(&*socket, over, &[b"x"], None);
+    assert_eq!(waiting.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
+    let writing = Outbox::default().send(&*socket, over, &[b"x"], None);
+    assert_eq!(writing.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
     drop(rest);
 }

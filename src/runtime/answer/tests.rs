@@ -120,7 +120,7 @@ fn what_goes_beyond_the_length_is_an_error_and_what_lacks_is_known() {
             assert_eq!(answer.write(late).map_err(|error| error.kind()), Err(io::ErrorKind::WriteZero));
         }
         answer.write(b"").expect("nothing is no error");
-        assert!(!answer.is_short() && answer.failure().is_none(), "the answer is whole");
+        assert!(!answer.is_short() && answer.failure(true).is_none(), "the answer is whole");
         answer.flush().expect("flushed");
     });
     assert!(stdout(&fixture.sent()).0.ends_with(b"\r\n\r\nabcd"));
@@ -171,7 +171,7 @@ fn after_the_first_failure_every_write_fails_alike() {
             for error in [first, write, direct, flush] {
                 assert_eq!(BodyError::of(&error), Some(expected));
             }
-            assert_eq!(answer.failure(), Some(expected));
+            assert_eq!(answer.failure(true), Some(expected));
         });
         assert!(fixture.sent().is_empty());
     }
@@ -191,18 +191,27 @@ fn a_small_write_learns_of_the_cancellation_at_once() {
 }
 
 #[test]
-fn a_body_that_ends_after_the_cancellation_is_whole_only_if_its_length_says_so() {
-    for (len, sends, expected) in [(None, true, Some(BodyError::TimedOut)), (Some(1), true, None), (None, false, None)]
-    {
+fn a_streamed_body_that_ends_after_the_cancellation_is_whole_only_if_its_length_says_so() {
+    let overdue = Some(BodyError::TimedOut);
+    let lost = Some(BodyError::Disconnected);
+    let rows = [
+        (None, Cancel::Deadline, false, true, overdue),
+        (Some(1), Cancel::Deadline, false, true, None),
+        (None, Cancel::Deadline, false, false, None),
+        // A peer that has closed its sending side still reads, and a handler that did not look goes on to the end.
+        (None, Cancel::HalfClosed, false, true, None),
+        (None, Cancel::HalfClosed, true, true, lost),
+    ];
+    for (len, cancel, looks, is_streamed, expected) in rows {
         let fixture = Fixture::new();
         fixture.with(|mut answer| {
             head(&mut answer, len);
             answer.write(b"x").expect("collected");
-            if sends {
-                answer.flush().expect("sent");
+            fixture.request.cancel(cancel);
+            if looks {
+                assert!(fixture.request.tell_reason().is_some());
             }
-            fixture.request.cancel(Cancel::Deadline);
-            assert_eq!(answer.failure(), expected, "{len:?} {sends}");
+            assert_eq!(answer.failure(is_streamed), expected, "{len:?} {cancel:?} {looks} {is_streamed}");
         });
     }
 }
