@@ -184,7 +184,9 @@ impl Server {
         self
     }
 
-    /// How long a request may take before it is cancelled; without limit by default.
+    /// How long a request may take, from its beginning to the end of its handler, before it is cancelled; without limit by
+    /// default. One that still waits for a worker is answered with 504, one whose meta-variables have not all come with
+    /// 408; of an answer that was partly sent no more is sent, whether the web server reads it or not.
     pub fn request_timeout(mut self, time: Duration) -> Server {
         self.settings.request_timeout = Some(time);
         self

@@ -2,14 +2,17 @@
 
 mod dropped;
 mod durations;
+mod gone;
 mod half_closed;
 mod ignored_errors;
 mod last_answers;
 mod logger;
 mod outliving;
+mod panics;
 mod progress;
 mod queue;
 mod sequential;
+mod told;
 mod unread;
 
 use std::sync::mpsc::{self, Receiver};

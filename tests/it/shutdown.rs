@@ -63,9 +63,13 @@ fn a_request_that_was_on_its_way_when_the_shutdown_began_is_answered() {
         let mut connections = [kept, demo.connect()];
         demo.signal("TERM");
         wait_for_shutdown(&demo, &mut connections);
-        for mut connection in connections {
-            let body = "on its way";
+        // A connection is closed when it has been silent for a second.
+        let body = "on its way";
+        let send = |connection: &mut Connection| {
             connection.request(1).post("/echo").body(body.as_bytes()).send();
+        };
+        connections.iter_mut().for_each(send);
+        for mut connection in connections {
             assert_eq!(connection.answer(1).text(), body);
             connection.assert_closed();
         }
