@@ -52,7 +52,7 @@ struct Outgoing {
     is_closed: bool,
 }
 
-/// The turn, left taken by somebody who must not wait: whoever may wait goes on with it.
+/// The turn, left taken by somebody who must not wait, or not for others: whoever may wait goes on with it.
 #[must_use = "nobody can send while the turn is taken"]
 #[derive(Debug)]
 pub(crate) struct Rest(());
@@ -84,26 +84,29 @@ impl Outbox {
         outgoing.count(ending);
         let is_last = outgoing.is_over() && !outgoing.resets;
         drop(outgoing);
-        if has_others {
-            return self.send_with_others(wire, patience, parts);
+        let written = match has_others {
+            true => self.write_with_others(wire, patience, parts),
+            false => write_all(wire, parts, is_last, patience),
+        };
+        match written {
+            Ok(n_written) => {
+                let (n_more, rest) = self.go_on(wire);
+                Ok((n_written + n_more, rest))
+            }
+            Err(error) => {
+                self.fail();
+                Err(error)
+            }
         }
-        let written = write_all(wire, parts, is_last, patience);
-        self.finish_turn(wire, patience, written, MAX_ROUNDS)
     }
 
-    /// Sends the end of a response together with those of others that are due at the same moment: whoever has one leaves
+    /// Writes the end of a response together with those of others that are due at the same moment: whoever has one leaves
     /// it in the queue, while the turn is taken. (Row `multiplexed`: a write for each response takes half as much again.)
-    fn send_with_others(
-        &self,
-        wire: &impl Wire,
-        patience: Patience<'_>,
-        parts: &[&[u8]],
-    ) -> io::Result<(usize, Option<Rest>)> {
+    fn write_with_others(&self, wire: &impl Wire, patience: Patience<'_>, parts: &[&[u8]]) -> io::Result<usize> {
         wire.let_others_run();
         let queued = std::mem::take(&mut self.outgoing.lock().queued);
         let all: Vec<&[u8]> = parts.iter().copied().chain([&queued[..]]).collect();
-        let written = write_all(wire, &all, false, patience);
-        self.finish_turn(wire, patience, written, MAX_ROUNDS)
+        write_all(wire, &all, false, patience)
     }
 
     /// Sends whole records without waiting for anybody. How many bytes were written, and what is left to do.
@@ -123,9 +126,18 @@ impl Outbox {
         self.start(wire, outgoing)
     }
 
-    /// Goes on with the turn until nothing is left. How many bytes were written.
+    /// Goes on with the turn until nothing is left, and waits for the peer meanwhile. How many bytes were written.
     pub(crate) fn flush(&self, wire: &impl Wire, patience: Patience<'_>, Rest(()): Rest) -> io::Result<usize> {
-        self.finish_turn(wire, patience, Ok(0), usize::MAX).map(|(n_written, _)| n_written)
+        let mut n_written = 0;
+        while let Some(bytes) = self.next_or_end(wire, Hurry::No) {
+            let written = write_all(wire, &[&bytes], false, patience);
+            if written.is_err() {
+                self.fail();
+            }
+            n_written += written?;
+            self.changed.notify_all();
+        }
+        Ok(n_written)
     }
 
     /// Whether more waits to be sent than should.
@@ -159,52 +171,31 @@ impl Outbox {
         }
         outgoing.is_taken = true;
         drop(outgoing);
+        self.go_on(wire)
+    }
+
+    /// Ends the turn, after writing what was queued during it as far as that goes without waiting. What is left, and what
+    /// others add without end, is for somebody who has nothing else to do.
+    fn go_on(&self, wire: &impl Wire) -> (usize, Option<Rest>) {
         let mut n_written = 0;
         for _ in 0..MAX_ROUNDS {
             let Some(bytes) = self.next_or_end(wire, Hurry::Now) else { return (n_written, None) };
             if bytes.is_empty() {
                 break;
             }
-            match wire.write_now(&[&bytes], false) {
-                Ok(written) => {
-                    n_written += written;
-                    if written < bytes.len() {
-                        self.put_back(&bytes[written..]);
-                        break;
-                    }
-                }
+            let Ok(written) = wire.write_now(&[&bytes], false) else {
                 // Whoever reads meets the error, too.
-                Err(_) => {
-                    self.fail();
-                    return (n_written, None);
-                }
-            }
-        }
-        (n_written, Some(Rest(())))
-    }
-
-    /// Ends the turn, after sending what was queued during it. After so many rounds somebody else goes on with what others
-    /// queue: there need be no end of it.
-    fn finish_turn(
-        &self,
-        wire: &impl Wire,
-        patience: Patience<'_>,
-        mut written: io::Result<usize>,
-        rounds: usize,
-    ) -> io::Result<(usize, Option<Rest>)> {
-        for round in 0.. {
-            if written.is_err() {
                 self.fail();
+                return (n_written, None);
+            };
+            n_written += written;
+            if written < bytes.len() {
+                self.put_back(&bytes[written..]);
+                break;
             }
-            let n_written = written?;
-            if round == rounds {
-                return Ok((n_written, Some(Rest(()))));
-            }
-            let Some(bytes) = self.next_or_end(wire, Hurry::No) else { return Ok((n_written, None)) };
-            written = write_all(wire, &[&bytes], false, patience).map(|n| n_written + n);
             self.changed.notify_all();
         }
-        Ok((0, None))
+        (n_written, Some(Rest(())))
     }
 
     /// What is to be sent next. When there is nothing the turn is over, and with it the connection if that is due:
