@@ -70,7 +70,7 @@ impl Permissions {
     /// Makes the socket where nobody else can reach it, in a directory of its own, and puts it in its place when all is as
     /// it should be. The umask decides the mode that was not told, and is not touched: it belongs to the whole process.
     fn bind(self, path: &Path) -> io::Result<UnixListener> {
-        let private = tempfile::Builder::new().prefix(".").tempdir_in(directory(path))?;
+        let private = private_directory(directory(path))?;
         let made = private.path().join("s");
         let listener = bind_in(private.path(), &made)?;
         self.apply(&made)?;
@@ -94,6 +94,11 @@ impl Permissions {
             None => Ok(()),
         }
     }
+}
+
+/// A directory that only this user can enter, whatever the umask is.
+fn private_directory(parent: &Path) -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix(".").permissions(fs::Permissions::from_mode(0o700)).tempdir_in(parent)
 }
 
 /// Where the path of a socket in a private directory would be too long for a socket, Linux has a shorter one.
@@ -225,6 +230,13 @@ mod tests {
         let mode = fs::metadata(&file.path).expect("a file").mode();
         file.remove();
         mode
+    }
+
+    #[test]
+    fn nobody_else_can_enter_the_directory_in_which_a_socket_is_made() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let private = private_directory(dir.path()).expect("a directory");
+        assert_eq!(fs::metadata(private.path()).expect("a directory").mode() & 0o777, 0o700);
     }
 
     #[test]
