@@ -25,9 +25,9 @@ use std::time::Instant;
 
 pub(crate) use self::context::Context;
 #[cfg(all(loom, test))]
-pub(crate) use self::outbox::{Outbox, Rest};
+pub(crate) use self::outbox::{Outbox, Rest, Sent};
 #[cfg(not(all(loom, test)))]
-use self::outbox::{Outbox, Rest};
+use self::outbox::{Outbox, Rest, Sent};
 pub(crate) use self::permits::Permit;
 pub(crate) use self::registry::Registry;
 #[cfg(not(all(loom, test)))]
@@ -75,6 +75,14 @@ pub(crate) trait MayBlock {}
 pub(crate) struct Unsent {
     connection: Arc<Connection>,
     rest: Option<Rest>,
+}
+
+/// What became of records that were to be sent.
+pub(crate) enum Sending {
+    /// They are on their way, or will be when what is unsent is.
+    Begun(Option<Unsent>),
+    /// They need not be sent any more, and nothing of them was.
+    NotBegun,
 }
 
 impl Connection {
@@ -208,21 +216,20 @@ impl Connection {
 
     /// Sends whole records, and waits as long as the peer takes some of them now and then.
     ///
-    /// What others have queued meanwhile comes back when there is too much of it. When the records need not be sent any
-    /// more, because `is_over`, sending fails.
+    /// When that `is_over`, waiting is, too: what was begun then comes back unsent, as does what others have queued without
+    /// end.
     pub(crate) fn send(
         self: &Arc<Self>,
         _: &impl MayBlock,
         parts: &[&[u8]],
         ending: Option<Ending>,
         is_over: &dyn Fn() -> bool,
-    ) -> io::Result<Option<Unsent>> {
+    ) -> io::Result<Sending> {
         let patience = Patience { time: self.context.settings.write_timeout, is_over };
         match self.outbox.send(&self.socket, patience, parts, ending) {
-            Ok(sent) => Ok(self.posted(sent)),
-            Err(error) if self.outbox.is_closed() => Err(self.lose(error)),
-            // It did not have its turn: the connection is as it was.
-            Err(error) => Err(error),
+            Ok(Sent::Begun(n_written, rest)) => Ok(Sending::Begun(self.posted((n_written, rest)))),
+            Ok(Sent::NotBegun) => Ok(Sending::NotBegun),
+            Err(error) => Err(self.lose(error)),
         }
     }
 
@@ -269,8 +276,10 @@ impl Connection {
     fn lose(&self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::TimedOut {
             note!(self.context.journal, Warn, "connection {}: the web server reads nothing; closed", self.number);
+            self.break_off();
+        } else {
+            self.shut();
         }
-        self.shut();
         error
     }
 }
@@ -281,6 +290,15 @@ impl Connection {
     pub(crate) fn shut(&self) {
         self.outbox.close();
         self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the connection at once, where its peer may have a part of a response that must not pass for the whole.
+    pub(crate) fn break_off(&self) {
+        self.outbox.close();
+        match self.socket.resets() {
+            true => self.socket.reset(),
+            false => self.socket.shutdown(Shutdown::Both),
+        }
     }
 
     /// Ends the reading of a connection that is closed for writing.

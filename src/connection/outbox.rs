@@ -11,7 +11,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::wire::{write_all, Patience, Wire, LONGEST_WAIT};
+use super::wire::{remaining, write_all, Patience, Wire, LONGEST_WAIT};
 use crate::protocol::{CloseAfter, Ending};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -39,9 +39,11 @@ pub(crate) struct Outbox {
 /// What is to be sent, and whether somebody is sending.
 #[derive(Debug, Default)]
 struct Outgoing {
-    /// Empty when nobody has the turn.
+    /// Empty when nobody has the turn, nor is about to take it.
     queued: Vec<u8>,
     is_taken: bool,
+    /// How many threads wait for the turn.
+    n_waiting: usize,
     /// How many responses have ended, in `queued` or before.
     n_ended: u64,
     /// To be closed once so many have, and `queued` is empty.
@@ -57,24 +59,46 @@ struct Outgoing {
 #[derive(Debug)]
 pub(crate) struct Rest(());
 
+/// What became of records that were to be sent.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// So many bytes were written. What is left: the rest of a record, if waiting was over then, or what others have queued.
+    Begun(usize, Option<Rest>),
+    /// Waiting was over before anything was written: the outbox is as it was.
+    NotBegun,
+}
+
+/// What is to be done with a turn.
+enum Next {
+    /// Send these.
+    Send(Vec<u8>),
+    /// All was sent, and the connection is to be reset, which takes time. The turn is not over.
+    Reset,
+    /// The turn is over.
+    Nothing,
+}
+
 impl Outbox {
-    /// Sends whole records, and waits as long as `patience` allows. How many bytes were written, and what of others is left
-    /// to send.
+    /// Sends whole records, and waits as long as `patience` allows.
     pub(crate) fn send(
         &self,
         wire: &impl Wire,
         patience: Patience<'_>,
         parts: &[&[u8]],
         ending: Option<Ending>,
-    ) -> io::Result<(usize, Option<Rest>)> {
+    ) -> io::Result<Sent> {
         let mut outgoing = self.outgoing.lock();
         while outgoing.is_taken && !outgoing.is_closed {
             if ending.is_some() && outgoing.queued.len() + total(parts) <= MAX_LEFT {
                 outgoing.queue(parts, ending);
-                return Ok((0, None));
+                return Ok(Sent::Begun(0, None));
             }
-            patience.check()?;
+            if (patience.is_over)() {
+                return Ok(Sent::NotBegun);
+            }
+            outgoing.n_waiting += 1;
             self.changed.wait_until(&mut outgoing, Instant::now() + LONGEST_WAIT);
+            outgoing.n_waiting -= 1;
         }
         if outgoing.is_closed {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -83,30 +107,33 @@ impl Outbox {
         let has_others = ending.as_ref().is_some_and(Ending::has_others);
         outgoing.count(ending);
         let is_last = outgoing.is_over() && !outgoing.resets;
+        let mut queued = std::mem::take(&mut outgoing.queued);
         drop(outgoing);
-        let written = match has_others {
-            true => self.write_with_others(wire, patience, parts),
-            false => write_all(wire, parts, is_last, patience),
-        };
-        match written {
-            Ok(n_written) => {
-                let (n_more, rest) = self.go_on(wire);
-                Ok((n_written + n_more, rest))
-            }
-            Err(error) => {
-                self.fail();
-                Err(error)
-            }
+        if has_others {
+            // Their responses may be due at the same moment: whoever has one leaves it in the queue, while the turn is
+            // taken. (Row `multiplexed`: a write for each response takes half as much again.)
+            wire.let_others_run();
+            queued.append(&mut self.outgoing.lock().queued);
+        }
+        match queued.is_empty() {
+            true => self.write(wire, parts, is_last, patience),
+            false => self.write(wire, &[&[&queued[..]], parts].concat(), is_last, patience),
         }
     }
 
-    /// Writes the end of a response together with those of others that are due at the same moment: whoever has one leaves
-    /// it in the queue, while the turn is taken. (Row `multiplexed`: a write for each response takes half as much again.)
-    fn write_with_others(&self, wire: &impl Wire, patience: Patience<'_>, parts: &[&[u8]]) -> io::Result<usize> {
-        wire.let_others_run();
-        let queued = std::mem::take(&mut self.outgoing.lock().queued);
-        let all: Vec<&[u8]> = parts.iter().copied().chain([&queued[..]]).collect();
-        write_all(wire, &all, false, patience)
+    /// Writes during a turn, and ends it.
+    fn write(&self, wire: &impl Wire, parts: &[&[u8]], is_last: bool, patience: Patience<'_>) -> io::Result<Sent> {
+        let written = write_all(wire, parts, is_last, patience);
+        if written.is_err() {
+            self.fail();
+        }
+        let n_written = written?;
+        if n_written < total(parts) {
+            self.put_back(&remaining(parts, n_written).concat());
+            return Ok(Sent::Begun(n_written, Some(Rest(()))));
+        }
+        let (n_more, rest) = self.go_on(wire);
+        Ok(Sent::Begun(n_written + n_more, rest))
     }
 
     /// Sends whole records without waiting for anybody. How many bytes were written, and what is left to do.
@@ -126,18 +153,26 @@ impl Outbox {
         self.start(wire, outgoing)
     }
 
-    /// Goes on with the turn until nothing is left, and waits for the peer meanwhile. How many bytes were written.
+    /// Goes on with the turn until nothing is left or somebody waits for it, and waits for the peer meanwhile. How many bytes
+    /// were written.
     pub(crate) fn flush(&self, wire: &impl Wire, patience: Patience<'_>, Rest(()): Rest) -> io::Result<usize> {
         let mut n_written = 0;
-        while let Some(bytes) = self.next_or_end(wire, Hurry::No) {
-            let written = write_all(wire, &[&bytes], false, patience);
-            if written.is_err() {
-                self.fail();
+        loop {
+            match self.next(wire) {
+                Next::Nothing => return Ok(n_written),
+                Next::Reset => self.reset(wire),
+                Next::Send(bytes) => {
+                    let written = write_all(wire, &[&bytes], false, patience);
+                    if written.is_err() {
+                        self.fail();
+                    }
+                    n_written += written?;
+                    if self.hand_over() {
+                        return Ok(n_written);
+                    }
+                }
             }
-            n_written += written?;
-            self.changed.notify_all();
         }
-        Ok(n_written)
     }
 
     /// Whether more waits to be sent than should.
@@ -179,10 +214,11 @@ impl Outbox {
     fn go_on(&self, wire: &impl Wire) -> (usize, Option<Rest>) {
         let mut n_written = 0;
         for _ in 0..MAX_ROUNDS {
-            let Some(bytes) = self.next_or_end(wire, Hurry::Now) else { return (n_written, None) };
-            if bytes.is_empty() {
-                break;
-            }
+            let bytes = match self.next(wire) {
+                Next::Nothing => return (n_written, None),
+                Next::Reset => break,
+                Next::Send(bytes) => bytes,
+            };
             let Ok(written) = wire.write_now(&[&bytes], false) else {
                 // Whoever reads meets the error, too.
                 self.fail();
@@ -198,33 +234,44 @@ impl Outbox {
         (n_written, Some(Rest(())))
     }
 
-    /// What is to be sent next. When there is nothing the turn is over, and with it the connection if that is due:
-    /// `None`. A reset takes time, so that in a hurry it is left to somebody else: nothing is to be sent, but the turn
-    /// is not over.
-    fn next_or_end(&self, wire: &impl Wire, hurry: Hurry) -> Option<Vec<u8>> {
+    /// What is to be done next. When that is nothing the turn is over, and with it the connection if that is due.
+    fn next(&self, wire: &impl Wire) -> Next {
         let mut outgoing = self.outgoing.lock();
         if !outgoing.queued.is_empty() && !outgoing.is_closed {
-            return Some(std::mem::take(&mut outgoing.queued));
+            return Next::Send(std::mem::take(&mut outgoing.queued));
         }
         let closes = outgoing.is_over() && !outgoing.is_closed;
-        let resets = closes && outgoing.resets && wire.resets();
-        match (resets, hurry) {
-            (true, Hurry::Now) => return Some(Vec::new()),
-            (true, Hurry::No) => {
-                drop(outgoing);
-                wire.pause(READING_TIME);
-                outgoing = self.outgoing.lock();
-            }
-            (false, _) => {}
+        if closes && outgoing.resets && wire.resets() {
+            return Next::Reset;
         }
         outgoing.is_taken = false;
         outgoing.is_closed |= closes;
         drop(outgoing);
         if closes {
-            wire.end(resets);
+            wire.end(false);
         }
         self.changed.notify_all();
-        None
+        Next::Nothing
+    }
+
+    /// Resets the connection once the peer has had the time to read what is on its way.
+    fn reset(&self, wire: &impl Wire) {
+        wire.pause(READING_TIME);
+        self.close();
+        wire.end(true);
+    }
+
+    /// Leaves the turn to a thread that waits for it, if there is one; that takes along what is queued, which is whole
+    /// records.
+    fn hand_over(&self) -> bool {
+        let hands_over = {
+            let mut outgoing = self.outgoing.lock();
+            let hands_over = outgoing.n_waiting > 0;
+            outgoing.is_taken &= !hands_over;
+            hands_over
+        };
+        self.changed.notify_all();
+        hands_over
     }
 
     fn put_back(&self, rest: &[u8]) {
@@ -245,13 +292,6 @@ impl Outbox {
         drop(outgoing);
         self.changed.notify_all();
     }
-}
-
-/// Whether the thread may take the time that a reset takes.
-#[derive(Clone, Copy)]
-enum Hurry {
-    Now,
-    No,
 }
 
 impl Outgoing {

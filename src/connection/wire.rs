@@ -76,11 +76,10 @@ impl Patience<'_> {
         Patience { time, is_over: &|| false }
     }
 
-    pub(super) fn check(self) -> io::Result<()> {
-        match (self.is_over)() {
-            true => Err(io::ErrorKind::ConnectionAborted.into()),
-            false => Ok(()),
-        }
+    /// The same, where waiting is over.
+    #[cfg(all(loom, test))]
+    pub(crate) fn over(self) -> Self {
+        Patience { is_over: &|| true, ..self }
     }
 
     /// Several attempts in the time that a peer has.
@@ -89,8 +88,8 @@ impl Patience<'_> {
     }
 }
 
-/// Writes all parts, and says how many bytes those are. It gives up when the peer has taken nothing for the time that it
-/// has. Time in which this thread did not get to run, because the machine slept, is nobody's silence: no wait counts for
+/// Writes all parts, and says how many bytes those are; fewer, if that need not go on and the peer is to be waited for. It
+/// fails when the peer has taken nothing for the time that it has. Time in which this thread did not get to run, because the machine slept, is nobody's silence: no wait counts for
 /// more than was asked.
 pub(super) fn write_all(wire: &impl Wire, parts: &[&[u8]], is_last: bool, patience: Patience<'_>) -> io::Result<usize> {
     let mut n_written = wire.write_now(parts, is_last)?;
@@ -103,17 +102,20 @@ pub(super) fn write_all(wire: &impl Wire, parts: &[&[u8]], is_last: bool, patien
         let written = wire.write_now(&rest, is_last)?;
         match written {
             0 if silence >= patience.time => return Err(io::ErrorKind::TimedOut.into()),
-            0 => patience.check()?,
+            0 => {}
             _ => silence = Duration::ZERO,
         }
         n_written += written;
         rest = remaining(&rest, written);
+        if (patience.is_over)() {
+            break;
+        }
     }
     Ok(n_written)
 }
 
 /// What is left of `parts` after their first `written` bytes.
-fn remaining<'a>(parts: &[&'a [u8]], mut written: usize) -> Vec<&'a [u8]> {
+pub(super) fn remaining<'a>(parts: &[&'a [u8]], mut written: usize) -> Vec<&'a [u8]> {
     let mut rest = Vec::new();
     for part in parts {
         let skipped = written.min(part.len());

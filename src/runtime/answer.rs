@@ -27,8 +27,8 @@ const DIRECT_RECORDS: usize = 4;
 /// Where an answer goes.
 #[derive(Clone, Copy)]
 pub(super) struct Destination<'a> {
-    /// Sends whole records.
-    pub(super) send: &'a (dyn Fn(&[&[u8]]) -> io::Result<()> + Sync),
+    /// Sends whole records; `false` when the request was cancelled before anything of them was sent.
+    pub(super) send: &'a (dyn Fn(&[&[u8]]) -> io::Result<bool> + Sync),
     pub(super) request: &'a RequestState,
     pub(super) id: RequestId,
 }
@@ -131,9 +131,7 @@ impl<'a> Answer<'a> {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.progress = Progress::Sent;
         let sent = (self.to.send)(&[&self.out]);
-        self.out.clear();
         self.sent(sent)
     }
 
@@ -207,7 +205,7 @@ impl<'a> Answer<'a> {
 
     /// Whether the answer may go on. The first failure stays.
     fn check(&mut self) -> io::Result<()> {
-        self.failed = self.failed.or_else(|| self.to.request.stopped().map(|reason| reason.body_error()));
+        self.failed = self.failed.or_else(|| self.stop_reason());
         self.check_unfailed()
     }
 
@@ -215,11 +213,22 @@ impl<'a> Answer<'a> {
         self.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn sent(&mut self, sent: io::Result<()>) -> io::Result<()> {
-        if sent.is_err() {
-            self.failed = Some(BodyError::Disconnected);
+    /// What was collected has been sent, or could not be.
+    fn sent(&mut self, sent: io::Result<bool>) -> io::Result<()> {
+        self.out.clear();
+        match sent {
+            Ok(true) => self.progress = Progress::Sent,
+            Ok(false) => self.failed = self.failed.or_else(|| self.stop_reason()),
+            Err(_) => {
+                self.progress = Progress::Sent;
+                self.failed = Some(BodyError::Disconnected);
+            }
         }
         self.check_unfailed()
+    }
+
+    fn stop_reason(&self) -> Option<BodyError> {
+        self.to.request.stopped().map(CancelReason::body_error)
     }
 
     /// The part of `content` that belongs to the body.
@@ -279,9 +288,7 @@ impl<'a> Answer<'a> {
         }
         // Only the last record can be of a length that needs padding.
         parts.push(&[0; 8][..padding_len]);
-        self.progress = Progress::Sent;
         let sent = (self.to.send)(&parts);
-        self.out.clear();
         self.sent(sent).map(|()| len)
     }
 

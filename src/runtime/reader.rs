@@ -301,7 +301,7 @@ impl Reader {
         connection.with_requests(Demux::disconnect);
         let active = connection.active();
         let is_lost = match stop {
-            Stop::EndOfStream => !active.is_empty() && connection.socket().is_hung_up(),
+            Stop::EndOfStream => !active.is_empty() && (connection.is_closed() || connection.socket().is_hung_up()),
             _ => true,
         };
         for (key, request) in active {

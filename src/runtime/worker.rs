@@ -23,7 +23,7 @@ use super::flush::flush;
 use super::jobs::{ConnectionJob, Work};
 use super::pool::{Job, Pool};
 use crate::cgi::{read_head, BadRequest, BodyRule, Params, RequestHead};
-use crate::connection::{Connection, MayBlock, Permit, Unsent};
+use crate::connection::{Connection, MayBlock, Permit, Sending, Unsent};
 use crate::handler::{AppStatus, Body, BodyWriter, BoxError, FilterData, Kind, Reply, SendBody, Served};
 use crate::journal::note;
 use crate::metrics::Counter;
@@ -70,7 +70,7 @@ impl Job for Work {
                 connection.number(),
                 key.id
             );
-            connection.shut();
+            connection.break_off();
             if connection.complete(key).is_some() {
                 connection.context.metrics.count(Counter::Completed);
             }
@@ -320,14 +320,15 @@ impl Turn<'_> {
         records
     }
 
-    /// Sends a part of the answer, for as long as the request is not cancelled.
-    fn send_part(&self, parts: &[&[u8]]) -> io::Result<()> {
+    /// Sends a part of the answer; `false` when the request was cancelled before anything of it was sent.
+    fn send_part(&self, parts: &[&[u8]]) -> io::Result<bool> {
         let is_over = || self.request.stopped().is_some();
         match self.connection.send(&self.me, parts, None, &is_over) {
-            Ok(unsent) => {
+            Ok(Sending::Begun(unsent)) => {
                 self.carry_on(unsent);
-                Ok(())
+                Ok(true)
             }
+            Ok(Sending::NotBegun) => Ok(false),
             Err(error) => {
                 // A writer can be the first to meet the end of a connection.
                 self.connection.cancel(self.key, self.request, Cancel::Lost);
@@ -340,19 +341,22 @@ impl Turn<'_> {
     fn send_last(&self, records: &[u8], ending: Ending) {
         let sent = match self.request.stopped() {
             None => self.connection.send(&self.me, &[records], Some(ending), &|| false),
-            Some(_) => Ok(self.connection.post(records, Some(ending))),
+            Some(_) => Ok(Sending::Begun(self.connection.post(records, Some(ending)))),
         };
-        let sent = sent.map(|unsent| self.carry_on(unsent));
-        self.carry_on(self.connection.close_behind_response());
-        if let Err(error) = sent {
-            // Web servers that have all they want go without waiting for END_REQUEST.
-            note!(
-                self.connection.context.journal,
-                Debug,
-                "connection {}: the peer went before the end: {error}",
-                self.connection.number()
-            );
+        match sent {
+            Ok(Sending::Begun(unsent)) => self.carry_on(unsent),
+            Ok(Sending::NotBegun) => {}
+            Err(error) => {
+                // Web servers that have all they want go without waiting for END_REQUEST.
+                note!(
+                    self.connection.context.journal,
+                    Debug,
+                    "connection {}: the peer went before the end: {error}",
+                    self.connection.number()
+                );
+            }
         }
+        self.carry_on(self.connection.close_behind_response());
     }
 
     /// Leaves what is unsent to a thread that has nothing else to do.

@@ -120,7 +120,10 @@ fn drain(state: &State) -> u64 {
         wait_until_answered(state, Instant::now().checked_add(CANCELLED_TIME));
     }
     if !connections.wait_until_empty(Instant::now() + LINGER_TIME) {
-        connections.all().iter().for_each(|connection| connection.shut());
+        // An answer that is under way has no end; one that was sent may still be on its way.
+        let (cut, sent): (Vec<_>, Vec<_>) = connections.all().into_iter().partition(|one| one.has_requests());
+        cut.iter().for_each(|connection| connection.break_off());
+        sent.iter().for_each(|connection| connection.shut());
     }
     n_cut_off
 }

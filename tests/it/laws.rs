@@ -9,6 +9,7 @@ mod last_answers;
 mod logger;
 mod outliving;
 mod panics;
+mod pausing;
 mod progress;
 mod queue;
 mod sequential;

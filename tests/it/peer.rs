@@ -11,6 +11,8 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use rustix::io::ioctl_fionread;
+
 use crate::demo::PATIENCE;
 use answer::{Answer, Ending, Partial};
 use record::Record;
@@ -179,6 +181,15 @@ impl Connection {
     /// Whether the request's END_REQUEST has not been read so far.
     pub(crate) fn is_active(&self, id: u16) -> bool {
         self.active.contains_key(&id)
+    }
+
+    /// How many bytes have come that were not received.
+    pub(crate) fn unread(&self) -> u64 {
+        let unread = match &self.socket {
+            Socket::Unix(stream) => ioctl_fionread(stream),
+            Socket::Tcp(stream) => ioctl_fionread(stream),
+        };
+        unread.expect("the length of what has come")
     }
 
     /// One `recv` of what the application has sent, not judged.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::check;
-use crate::connection::{Outbox, Patience, Rest, Wire};
+use crate::connection::{Outbox, Patience, Rest, Sent, Wire};
 use crate::protocol::{ending_for_tests as ending, CloseAfter, Ending};
 
 fn patience() -> Patience<'static> {
@@ -73,8 +73,14 @@ struct Fixture {
 
 impl Fixture {
     fn send(&self, record: &str, ending: Option<Ending>) {
-        let (_, rest) = self.outbox.send(&self.peer, patience(), &[record.as_bytes()], ending).expect("sent");
-        self.carry_on(rest);
+        self.send_within(patience(), record, ending);
+    }
+
+    fn send_within(&self, patience: Patience<'_>, record: &str, ending: Option<Ending>) {
+        match self.outbox.send(&self.peer, patience, &[record.as_bytes()], ending).expect("sent") {
+            Sent::Begun(_, rest) => self.carry_on(rest),
+            Sent::NotBegun => {}
+        }
     }
 
     /// Posts as a reader does, and carries on as the runtime does.
@@ -131,6 +137,28 @@ fn a_reader_posts_while_a_worker_writes() {
         assert!(!fixture.outbox.is_closed() && !fixture.outbox.is_congested());
     };
     both(|fixture| fixture.send("(worker)", None), |fixture| fixture.post("(reader)", None), look);
+}
+
+#[test]
+fn a_worker_that_gives_up_tears_no_record_and_leaves_nobody_waiting() {
+    let look = |fixture: &Fixture| {
+        let sent = fixture.peer.sent();
+        assert!(["(given up)(other)", "(other)(given up)", "(other)"].contains(&sent.as_str()), "{sent}");
+        assert!(!fixture.outbox.is_closed());
+    };
+    let gives_up = |fixture: &Fixture| fixture.send_within(patience().over(), "(given up)", None);
+    both(gives_up, |fixture| fixture.send("(other)", None), look);
+}
+
+#[test]
+fn a_worker_has_its_turn_beside_a_reader_that_posts() {
+    let look = |fixture: &Fixture| {
+        let sent = fixture.peer.sent();
+        assert_eq!(sent.len(), "(worker)(one)(two)".len(), "{sent}");
+        assert!(sent.contains("(worker)") && sent.find("(one)") < sent.find("(two)"), "{sent}");
+    };
+    let reader = |fixture: &Fixture| ["(one)", "(two)"].iter().for_each(|record| fixture.post(record, None));
+    both(|fixture| fixture.send("(worker)", None), reader, look);
 }
 
 #[test]

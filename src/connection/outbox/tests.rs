@@ -95,14 +95,17 @@ fn a_peer_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
     let (socket, mut theirs) = pair();
     let slow = thread::spawn({
         let socket = socket.clone();
-        move || Outbox::default().send(&*socket, Patience::of(time), &[&vec![1; 1 << 20]], None)
+        move || match Outbox::default().send(&*socket, Patience::of(time), &[&vec![1; 1 << 20]], None)? {
+            Sent::Begun(n_written, _) => Ok::<usize, io::Error>(n_written),
+            Sent::NotBegun => Ok(0),
+        }
     });
     let (mut taken, mut buffer) = (0, vec![0; 32 << 10]);
     while taken < 1 << 20 {
         taken += theirs.read(&mut buffer).expect("some of it");
         thread::sleep(time / 8);
     }
-    assert_eq!(slow.join().expect("no panic").expect("sent, though it took longer").0, 1 << 20);
+    assert_eq!(slow.join().expect("no panic").expect("sent, though it took longer"), 1 << 20);
     let (socket, _theirs) = pair();
     let begun = std::time::Instant::now();
     let stuck = Outbox::default().send(&*socket, Patience::of(time), &[&vec![1; 4 << 20]], None);
@@ -156,14 +159,45 @@ fn a_closed_outbox_wakes_who_waits_for_room_or_for_a_turn() {
 }
 
 #[test]
-fn what_need_not_be_sent_any_more_is_not_waited_for() {
-    let (socket, _theirs) = pair();
+fn what_need_not_be_sent_any_more_is_not_waited_for_and_no_record_is_torn() {
+    let (socket, mut theirs) = pair();
     let outbox = Outbox::default();
     let over = Patience { is_over: &|| true, ..LONG };
-    let (_, rest) = fill(&outbox, &socket, &[0; 1000]);
-    let waiting = outbox.send(&*socket, over, &[b"x"], None);
-    assert_eq!(waiting.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
-    let writing = Outbox::default().send(&*socket, over, &[b"x"], None);
-    assert_eq!(writing.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
-    drop(rest);
+    let record = vec![b'x'; 1 << 20];
+    let rest = match outbox.send(&*socket, over, &[&record], None).expect("begun") {
+        Sent::Begun(n_written, Some(rest)) if n_written < record.len() => rest,
+        other => panic!("{other:?}"),
+    };
+    // The turn is taken now.
+    assert!(matches!(outbox.send(&*socket, over, &[b"never begun"], None).expect("no error"), Sent::NotBegun));
+    assert!(outbox.post(&*socket, b"behind", last(1)).1.is_none());
+    let flusher = thread::spawn(move || outbox.flush(&*socket, LONG, rest));
+    let mut received = Vec::new();
+    theirs.read_to_end(&mut received).expect("all, and the end");
+    assert!(received.starts_with(&record) && received[record.len()..] == *b"behind");
+    flusher.join().expect("no panic").expect("flushed");
+}
+
+#[test]
+fn who_waits_for_the_turn_has_it_before_what_others_add_without_end() {
+    let (socket, mut theirs) = pair();
+    let outbox = Arc::new(Outbox::default());
+    let (posted, rest) = fill(&outbox, &socket, &[b'x'; 1000]);
+    let waiting = thread::spawn({
+        let (socket, outbox) = (socket.clone(), outbox.clone());
+        move || outbox.send(&*socket, LONG, &[b"its turn"], None).map(drop)
+    });
+    while outbox.outgoing.lock().n_waiting == 0 {
+        thread::yield_now();
+    }
+    assert!(outbox.post(&*socket, b"added", None).1.is_none());
+    let flusher = thread::spawn({
+        let (socket, outbox) = (socket.clone(), outbox.clone());
+        move || outbox.flush(&*socket, LONG, rest).map(drop)
+    });
+    let mut received = vec![0; posted + 13];
+    theirs.read_exact(&mut received).expect("all");
+    assert!(received.ends_with(b"addedits turn"));
+    waiting.join().expect("no panic").expect("sent");
+    flusher.join().expect("no panic").expect("flushed");
 }

@@ -28,7 +28,7 @@ impl Fixture {
             true => Err(io::ErrorKind::BrokenPipe.into()),
             false => {
                 self.sent.lock().expect("no panic").extend(parts.concat());
-                Ok(())
+                Ok(true)
             }
         };
         run(Answer::new(Destination { send: &send, request: &self.request, id: 1 }, Vec::new()))
