@@ -300,14 +300,14 @@ impl Reader {
         wake_handler(&mut self.unseen);
         connection.with_requests(Demux::disconnect);
         let active = connection.active();
-        let is_lost = match stop {
-            Stop::EndOfStream => !active.is_empty() && (connection.is_closed() || connection.socket().is_hung_up()),
-            _ => true,
-        };
+        let is_end = matches!(stop, Stop::EndOfStream);
+        // This end is of our own making, and a reset follows.
+        let is_broken_off = is_end && connection.is_closed();
+        let is_lost = !is_end || !active.is_empty() && (is_broken_off || connection.socket().is_hung_up());
         for (key, request) in active {
             self.disconnect(key, &request, is_lost);
         }
-        if is_lost {
+        if is_lost && !is_broken_off {
             connection.shut();
         }
     }

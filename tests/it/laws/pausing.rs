@@ -13,7 +13,7 @@ use fcgi::http::{Request, Response};
 use fcgi::{Body, SendBody, Server};
 use rustix::net::{connect, socket, sockopt, AddressFamily, SocketType};
 
-use super::{ending_or_close, Site};
+use super::{ending_or_close, in_time, Site};
 use crate::demo::{wait_until, PATIENCE};
 use crate::peer::Request as Sent;
 
@@ -154,8 +154,10 @@ fn an_answer_whose_time_is_over_before_its_turn_is_a_504() {
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.write_all(&Sent::detached(1).get("/").bytes()).unwrap();
     site.wait_for("the handler", |now| now.busy_workers == 1);
-    // More answers than the kernel takes: a thread waits for the peer, and has the turn.
-    peer.write_all(&[1, 77, 0, 0, 0, 0, 0, 0].repeat(14_000)).unwrap();
+    // More answers than the kernel takes, and not so many that the server stops reading: a thread has the turn and waits.
+    let questions = [1, 77, 0, 0, 0, 0, 0, 0].repeat(15_500);
+    peer.write_all(&questions).unwrap();
+    site.wait_for("the questions to be read", |now| now.bytes_in > questions.len() as u64);
     release.send(()).unwrap();
     site.wait_for("the end of its time", |now| now.cancelled.deadline == 1 && now.busy_workers == 0);
     peer.shutdown(std::net::Shutdown::Write).unwrap();
@@ -163,4 +165,30 @@ fn an_answer_whose_time_is_over_before_its_turn_is_a_504() {
     peer.read_to_end(&mut received).unwrap();
     assert!(received.windows(19).any(|text| text == b"Status: 504 Gateway"), "{} bytes", received.len());
     site.stop();
+}
+
+#[test]
+fn an_answer_whose_handler_outlives_the_shutdown_ends_in_a_reset() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let server = Server::new().shutdown_grace(Duration::from_millis(50)).responder(move |_: Request<Body>| {
+        let released = released.clone();
+        Response::new(SendBody::writer(move |out| {
+            out.write_all(b"a part")?;
+            out.flush()?;
+            // It looks at no cancellation.
+            released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            Ok(())
+        }))
+    });
+    let mut site = Site::tcp(server);
+    let mut peer = TcpStream::connect(&site.address).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.write_all(&Sent::detached(1).get("/").bytes()).unwrap();
+    peer.read_exact(&mut [0; 16]).unwrap();
+    let stopped = site.begin_stop();
+    in_time("the end of the server", &stopped);
+    release.send(()).unwrap();
+    let error = io::copy(&mut peer, &mut io::sink()).expect_err("not the end of a whole answer");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
